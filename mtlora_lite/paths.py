@@ -1,0 +1,29 @@
+"""Where things live: the files that come with the package, and the folder for what it makes or downloads."""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
+
+
+def data_dir() -> Path:
+    """Return the folder of the committed files: ``data/`` of a checkout, ``_data/`` inside an installed package."""
+    return _CHECKOUT / "data" if _CHECKOUT else _PACKAGE / "_data"
+
+
+def cache_dir() -> Path:
+    """Return the folder, created if need be, for rendered scenes and downloads.
+
+    It is ``$MTLORA_CACHE`` where that is set, ``data/cache`` in a checkout, and the user's own cache folder otherwise.
+    """
+    if configured := os.environ.get("MTLORA_CACHE"):
+        folder = Path(configured).expanduser()
+    elif _CHECKOUT:
+        folder = _CHECKOUT / "data" / "cache"
+    else:
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("mtlora_lite", appauthor=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
