@@ -1,0 +1,238 @@
+"""Swin Transformer for many tasks: timm's own modules, adapted in place.
+
+What this file knows and no other file does: how timm's Swin is built, that it computes in NHWC, and that timm
+puts a stage's patch merging at the START of the next stage (the original code has it at the end).
+
+The shared stream runs through every block. In the last block of a stage it forks, after the (shared) attention:
+
+    blocks 0 .. n-2      x ── norm1 ── attention ── proj ──(+)── norm2 ── fc1 ── fc2 ──(+)── x
+    block n-1            x ── norm1 ── attention ─┬ proj ──(+)── norm2 ── fc1 ── fc2 ──(+)── x      to the next stage
+                                                  ├ proj ──(+)── norm2 ── fc1 ── fc2 ──(+)── x_1    features of task 1
+                                                  └ ...                                      x_T    features of task T
+
+The task streams are side outputs: they pass the patch merging that follows and end there. So features have strides
+8/16/32/32 and 2C/4C/8C/8C channels. Between the fork and the end of the block all work is per token, which is why
+windows and shift are undone once, before ``proj``, and not once per task.
+
+Sources: Swin, Liu et al., ICCV 2021, arXiv 2103.14030; MTLoRA, Agiza et al., CVPR 2024, arXiv 2403.20320, fig. 3.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
+from torch import Tensor, nn
+
+from mtlora_lite.lora import MTLoRALinear
+
+BLOCK_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+MERGING_LINEAR = "reduction"
+TARGETS = (*BLOCK_LINEARS, MERGING_LINEAR)
+FORK_TARGETS = ("proj", "fc1", "fc2")  # where task streams may have updates of their own: after attention
+
+# What the parts of a Swin are called in reports and in the ``train`` option of methods, by a piece of their name.
+PARAMETER_GROUPS = {
+    "patch_embed": "patch_embed.",
+    "rel_pos": "relative_position_bias_table",
+    "norms": "norm",
+    "merging": "reduction",
+    "linears": "",
+}
+
+LinearFactory = Callable[[nn.Linear, int], nn.Module]  # (layer, stage) -> adapted layer
+
+
+class ForkedBlock(SwinTransformerBlock):
+    """The last block of a stage, in which the shared stream forks into one stream per task.
+
+    Made from a timm block, whose modules and geometry it takes over under their names; only ``attn.proj`` moves up
+    to ``proj``, because it is applied after the windows are undone.
+
+    Shapes: ``x (B, H, W, C)`` to ``(B, H, W, C), (T, B, H, W, C)``.
+    """
+
+    def __init__(self, block: SwinTransformerBlock):
+        nn.Module.__init__(self)
+        self.__dict__.update(block.__dict__)  # the block itself is not used any more
+        self.proj = self.attn.proj
+        self.attn.proj = nn.Identity()
+
+    def forward(self, x: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Run the shared stream and the streams of ``tasks``."""
+        context = self._attn(self.norm1(x))  # (B, H, W, C): windows undone, before proj
+        y, y_tasks = _linear(self.proj, context, None, tasks)
+        x, x_tasks = _add(x, None, y, y_tasks, self.drop_path1)
+
+        y, y_tasks = self.norm2(x), None if x_tasks is None else self.norm2(x_tasks)
+        y, y_tasks = _linear(self.mlp.fc1, y, y_tasks, tasks)  # (B, H, W, 4C), (T, B, H, W, 4C)
+        y, y_tasks = _activate(self.mlp, y), None if y_tasks is None else _activate(self.mlp, y_tasks)
+        y, y_tasks = _linear(self.mlp.fc2, y, y_tasks, tasks)
+        return _add(x, x_tasks, y, y_tasks, self.drop_path2)
+
+
+def _linear(layer: nn.Module, x: Tensor, x_tasks: Tensor | None, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    """Apply a layer to all streams; one without task updates treats every stream alike."""
+    if isinstance(layer, MTLoRALinear):
+        return layer(x, x_tasks, tasks)
+    return layer(x), None if x_tasks is None else layer(x_tasks)
+
+
+def _activate(mlp: nn.Module, y: Tensor) -> Tensor:
+    return mlp.norm(mlp.drop1(mlp.act(y)))
+
+
+def _add(
+    x: Tensor, x_tasks: Tensor | None, y: Tensor, y_tasks: Tensor | None, drop_path: nn.Module
+) -> tuple[Tensor, Tensor | None]:
+    """Residual connection of all streams; each stream and sample draws its own drop-path mask, as the paper's code."""
+    if y_tasks is not None:
+        kept = drop_path(y_tasks.flatten(0, 1)).view_as(y_tasks)  # T·B samples
+        x_tasks = (x if x_tasks is None else x_tasks) + kept  # (T, B, H, W, C)
+    return x + drop_path(y), x_tasks
+
+
+class SwinBackbone(nn.Module):
+    """A timm Swin that gives every task its own four-level feature pyramid in one pass.
+
+    As built it has one stream, so that all tasks get the same features; ``adapt`` inserts low-rank updates and forks.
+
+    Args:
+        swin: a timm ``SwinTransformer``, any size, window and image size. Its final norm and head are not used.
+
+    Shapes: ``images (B, 3, H, W)`` to ``{task: [(B, C_i, H_i, W_i)] * 4}``.
+    """
+
+    def __init__(self, swin: SwinTransformer):
+        super().__init__()
+        self.patch_embed = swin.patch_embed
+        self.layers = swin.layers
+        dims = [info["num_chs"] for info in swin.feature_info]
+        self.feature_channels = (*dims[1:], dims[-1])  # after patch merging; the last stage has none
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width that the model was built for."""
+        return tuple(self.patch_embed.img_size)
+
+    @property
+    def num_stages(self) -> int:
+        """Number of stages (four for every published Swin)."""
+        return len(self.layers)
+
+    @property
+    def tasks_feed_shared(self) -> bool:
+        """Whether the shared stream reads the task streams (``addition``), so that none of them may be left out."""
+        return any(isinstance(module, MTLoRALinear) and module.combine == "addition" for module in self.modules())
+
+    def forward(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
+        """One pass over the images for all of ``tasks``."""
+        check_image_size(images.shape[-2:], self.img_size)
+        x = self.patch_embed(images)  # (B, H/4, W/4, C)
+        pyramids: dict[str, list[Tensor]] = {task: [] for task in tasks}
+        for stage, merging in self._stages():
+            x, x_tasks = _run_blocks(stage.blocks, x, tasks)
+            x, x_tasks = _merge_patches(merging, x, x_tasks)
+            maps = [x] * len(tasks) if x_tasks is None else x_tasks
+            for task, features in zip(tasks, maps, strict=True):
+                pyramids[task].append(features.permute(0, 3, 1, 2))  # (B, C_i, H_i, W_i)
+        return pyramids
+
+    def _stages(self) -> Iterator[tuple[nn.Module, nn.Module]]:
+        """Each stage with the patch merging that follows it (timm keeps that one in the next stage)."""
+        mergings = [stage.downsample for stage in self.layers[1:]]
+        return zip(self.layers, [*mergings, nn.Identity()], strict=True)
+
+    def adapt(self, targets: Sequence[str], single: LinearFactory, forked: LinearFactory | None = None) -> None:
+        """Replace linear layers by adapted ones.
+
+        Args:
+            targets: which layers, out of ``TARGETS``.
+            single: makes the adapted layer where there is one stream.
+            forked: makes it in the last block of a stage, after attention; None keeps one stream everywhere.
+
+        Raises:
+            ValueError: a target matches no layer of a Swin.
+        """
+        check_targets(targets)
+        block_targets = [BLOCK_LINEARS[name] for name in BLOCK_LINEARS if name in targets]
+        fork_targets = [BLOCK_LINEARS[name] for name in FORK_TARGETS if name in targets]
+        for index, stage in enumerate(self.layers):
+            last = len(stage.blocks) - 1
+            for position, block in enumerate(stage.blocks):
+                forks = forked is not None and position == last and bool(fork_targets)
+                for path in block_targets:
+                    make = forked if forks and path in fork_targets else single
+                    _replace(block, path, lambda linear, make=make: make(linear, index))  # noqa: B023 (called at once)
+                if forks:
+                    stage.blocks[position] = ForkedBlock(block)
+            if index > 0 and MERGING_LINEAR in targets:
+                # timm's stage i starts with the merging that belongs to the end of stage i - 1, and so do its rank and scale
+                _replace(stage.downsample, MERGING_LINEAR, lambda linear: single(linear, index - 1))  # noqa: B023
+
+
+def _replace(module: nn.Module, path: str, make: Callable[[nn.Linear], nn.Module]) -> None:
+    parent, _, name = path.rpartition(".")
+    owner = module.get_submodule(parent)
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def _run_blocks(blocks: nn.Sequential, x: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    for block in blocks[:-1]:
+        x = block(x)
+    last = blocks[-1]
+    return last(x, tasks) if isinstance(last, ForkedBlock) else (last(x), None)
+
+
+def _merge_patches(merging: nn.Module, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Patch merging of all streams in one call; its weights are shared."""
+    if x_tasks is None:
+        return merging(x), None
+    streams = merging(torch.cat([x[None], x_tasks]).flatten(0, 1))  # ((1+T)·B, H/2, W/2, 2C)
+    streams = streams.unflatten(0, (1 + len(x_tasks), -1))
+    return streams[0], streams[1:]
+
+
+def parameter_group(name: str) -> str:
+    """The group of a backbone parameter by its name: a key of ``PARAMETER_GROUPS``, or ``lora``."""
+    if "lora_" in name:
+        return "lora"
+    return next(group for group, piece in PARAMETER_GROUPS.items() if piece in name)
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Raise ``ValueError`` for a target that no layer answers to."""
+    unknown = [name for name in targets if name not in TARGETS]
+    if unknown or not targets:
+        given = ", ".join(map(repr, unknown)) or "an empty list"
+        raise ValueError(f"Adapter targets: {given} matches no layer of a Swin. Targets: {', '.join(TARGETS)}.")
+
+
+def check_image_size(given: Sequence[int], built_for: Sequence[int]) -> None:
+    """Raise ``ValueError`` when images are not of the model's size, with the call that mends it."""
+    if tuple(given) != tuple(built_for):
+        raise ValueError(
+            f"The images are {given[0]}x{given[1]} but the model was built for {built_for[0]}x{built_for[1]} pixels: "
+            f"resize the images, or build the model with img_size=({given[0]}, {given[1]})."
+        )
+
+
+def per_stage(value: float | Sequence[float], num_stages: int, what: str) -> tuple[float, ...]:
+    """One number per stage out of one number or a sequence of ``num_stages``; anything else is a ``ValueError``."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * num_stages
+    if len(values) != num_stages:
+        raise ValueError(f"{what} is one number or one per stage: the backbone has {num_stages} stages, got {values}.")
+    return values
+
+
+def per_task_and_stage(
+    value: float | Sequence[float] | Mapping[str, float | Sequence[float]],
+    tasks: Sequence[str],
+    num_stages: int,
+    what: str,
+) -> dict[str, tuple[float, ...]]:
+    """``{task: one number per stage}`` out of one number, one per stage, or a mapping from tasks to either."""
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(tasks, value)
+    if set(value) != set(tasks):
+        raise ValueError(f"{what} needs one entry per task ({', '.join(tasks)}), got {', '.join(value) or 'none'}.")
+    return {task: per_stage(value[task], num_stages, f"{what}[{task!r}]") for task in tasks}

@@ -1,0 +1,196 @@
+"""Low-rank adaptation of one frozen linear layer: alone (LoRA) and for many tasks at once (MTLoRA).
+
+A frozen weight W (out, in) is corrected by a product of two thin matrices, of which only A and B are trained:
+
+                   ┌──────────── W (out, in), frozen ────────────┐
+    x (..., in) ───┤                                             ├─(+)── y (..., out)
+                   └─ A (rank, in) ── B (out, rank) ── * scale ──┘
+
+    y = W x + b + scale · B A dropout(x),        ΔW = scale · B A
+
+A worked example: in = out = 96 and rank = 4 give 2 · 4 · 96 = 768 trained numbers beside 9,216 frozen ones.
+B starts at zero, so an adapted layer starts out as exactly the layer it adapts.
+
+MTLoRA gives some layers one such pair for all tasks (TA, task-agnostic) and one more pair per task (TS,
+task-specific). The shared stream x passes by the TA pair, each task's own stream x_t by its TS pair:
+
+    shared  y   = W x + b + s · B A d(x)
+    task    y_t = W x + b + s_t · B_t A_t (x_t, or d(x) where the streams fork)
+
+Sources: LoRA, Hu et al. 2021, arXiv 2106.09685, eq. 3; MTLoRA, Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+COMBINE_MODES = ("matrix", "matrixv2", "addition", "lora_only")
+
+
+def low_rank_pair(rank: int, linear: nn.Linear) -> tuple[nn.Parameter, nn.Parameter]:
+    """Fresh A (rank, in), kaiming uniform, and B (out, rank), zeros, on the device and dtype of ``linear``."""
+    if rank < 1:
+        raise ValueError(f"A low-rank update needs a rank of at least 1, got {rank}.")
+    weight = linear.weight
+    down = nn.Parameter(weight.new_empty(rank, linear.in_features))
+    up = nn.Parameter(weight.new_zeros(linear.out_features, rank))
+    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    return down, up
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer with one low-rank update (LoRA, eq. 3); MTLoRA's task-agnostic TA-LoRA.
+
+    Args:
+        base: the layer to adapt; it is frozen in place and kept as ``self.linear``.
+        rank: rows of A.
+        scale: factor of the update, applied as is (it is not alpha / rank).
+        dropout: probability of dropping an input of A.
+
+    Shapes: ``x (..., in)`` to ``(..., out)``.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float = 1.0, dropout: float = 0.0):
+        super().__init__()
+        self.linear = base.requires_grad_(False)
+        self.lora_ta_A, self.lora_ta_B = low_rank_pair(rank, base)
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+        self._unmerged: Tensor | None = None  # the weight as it was, so that unmerge() is exact to the bit
+
+    @property
+    def merged(self) -> bool:
+        """Whether the update is folded into the weight."""
+        return self._unmerged is not None
+
+    def delta_weight(self) -> Tensor:
+        """ΔW = scale · B A, shape (out, in)."""
+        return self.scale * self.lora_ta_B @ self.lora_ta_A
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Fold ΔW into the weight, so that the layer costs what the plain one costs; idempotent."""
+        if not self.merged:
+            self._unmerged = self.linear.weight.clone()
+            self.linear.weight += self.delta_weight()
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the original weight back, bit by bit; idempotent."""
+        if self.merged:
+            self.linear.weight.copy_(self._unmerged)
+            self._unmerged = None
+
+    def train(self, mode: bool = True) -> "LoRALinear":
+        """Switch to training or evaluation; a merged layer has nothing to train and raises ``RuntimeError``."""
+        if mode and self.merged:
+            raise RuntimeError("The low-rank update is merged into the weight: call unmerge() before train().")
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """W x + b + scale · B A dropout(x)."""
+        return self._plus_update(self.linear(x), self.dropout(x))
+
+    def _plus_update(self, base: Tensor, x: Tensor) -> Tensor:
+        if self.merged:
+            return base  # the weight already carries the update
+        return base + F.linear(F.linear(x, self.lora_ta_A), self.scale * self.lora_ta_B)
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows of this layer."""
+        return f"rank={self.lora_ta_A.shape[0]}, scale={self.scale}"
+
+
+class MTLoRALinear(LoRALinear):
+    """A frozen linear layer with one update for all tasks (TA) and one per task (TS): MTLoRA, sec. 3.
+
+    The tasks' streams are one stacked tensor, and so are their updates: two batched products serve all tasks.
+
+    Args:
+        base: the layer to adapt; it is frozen in place and kept as ``self.linear``.
+        rank: rank of the shared update.
+        task_rank: rank of each task's update; its keys, in their order, are the tasks.
+        scale: factor of the shared update.
+        task_scale: factor of each task's update.
+        dropout: probability of dropping an input that comes from the shared stream.
+        combine: how shared and private meet (the words of the paper's code). ``matrix``: the tasks read W without
+            the shared update. ``matrixv2``: with it. ``addition``: there is no shared update; the shared output is
+            W x + b + LayerNorm(sum of the task outputs). (``lora_only`` has no task updates: use ``LoRALinear``.)
+
+    Shapes: ``x (B, ..., in)`` and ``x_tasks (T, B, ..., in)`` or None to ``(B, ..., out), (T, B, ..., out)``.
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        task_rank: Mapping[str, int],
+        scale: float = 1.0,
+        task_scale: Mapping[str, float] | None = None,
+        dropout: float = 0.0,
+        combine: str = "matrix",
+    ):
+        super().__init__(base, rank, scale, dropout)
+        self.combine = combine
+        self.tasks = tuple(task_rank)
+        self.task_scale = dict(task_scale or dict.fromkeys(task_rank, scale))
+        pairs = {task: low_rank_pair(task_rank[task], base) for task in task_rank}
+        self.lora_ts_A = nn.ParameterDict({task: down for task, (down, _) in pairs.items()})
+        self.lora_ts_B = nn.ParameterDict({task: up for task, (_, up) in pairs.items()})
+        if combine == "addition":
+            self.lora_ta_A = self.lora_ta_B = None
+            self.lora_norm = nn.LayerNorm(base.out_features, device=base.weight.device, dtype=base.weight.dtype)
+
+    def delta_weight(self, task: str | None = None) -> Tensor:
+        """ΔW of the shared stream (None) or of one task, shape (out, in)."""
+        if task is None:
+            return super().delta_weight()
+        return self.task_scale[task] * self.lora_ts_B[task] @ self.lora_ts_A[task]
+
+    def merge(self) -> None:
+        """Fold the shared update into W where the tasks read the folded weight too (``matrixv2``), else do nothing."""
+        if self.combine == "matrixv2":
+            super().merge()
+
+    def forward(
+        self, x: Tensor, x_tasks: Tensor | None = None, tasks: Sequence[str] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The shared output and the stacked outputs of ``tasks`` (default: all, in the order of ``self.tasks``)."""
+        base, dropped = self.linear(x), self.dropout(x)  # (B, ..., out), (B, ..., in)
+        shared = base if self.combine == "addition" else self._plus_update(base, dropped)
+        anchor = shared if self.combine == "matrixv2" else base
+        outputs = self._plus_task_updates(anchor, dropped if x_tasks is None else x_tasks, tasks or self.tasks)
+        if self.combine == "addition":
+            shared = base + self.lora_norm(outputs.sum(0))
+        return shared, outputs
+
+    def _plus_task_updates(self, anchor: Tensor, x: Tensor, tasks: Sequence[str]) -> Tensor:
+        """``anchor + s_t · B_t A_t x_t`` for all tasks; ``x`` is one shared input or a stack of the tasks' own."""
+        down, up = self._stacked(tasks)  # (T, in, R), (T, R, out)
+        flat = anchor.reshape(1, -1, anchor.shape[-1])  # (1, N, out)
+        if x.dim() == anchor.dim():  # one input for all tasks: one product with all A side by side
+            low = F.linear(x.reshape(-1, x.shape[-1]), down.transpose(1, 2).flatten(0, 1))  # (N, T·R)
+            low = low.unflatten(1, (len(tasks), -1)).transpose(0, 1)  # (T, N, R)
+        else:
+            low = torch.bmm(x.reshape(len(tasks), -1, x.shape[-1]), down)  # (T, N, R)
+        flat = flat.to(low.dtype).expand(len(tasks), -1, -1)
+        return torch.baddbmm(flat, low, up).unflatten(1, anchor.shape[:-1])  # (T, B, ..., out)
+
+    def _stacked(self, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """All A and all scaled B as two tensors; smaller ranks are filled up with zeros, which add nothing."""
+        widest = max(self.lora_ts_A[task].shape[0] for task in tasks)
+        downs, ups = [], []
+        for task in tasks:
+            missing = widest - self.lora_ts_A[task].shape[0]
+            downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)).t())
+            ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
+        return torch.stack(downs), torch.stack(ups)
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows of this layer."""
+        ranks = ", ".join(f"{task}={down.shape[0]}" for task, down in self.lora_ts_A.items())
+        shared = "" if self.lora_ta_A is None else f"{super().extra_repr()}, "
+        return f"{shared}task ranks: {ranks}, combine={self.combine}"

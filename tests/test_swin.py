@@ -1,0 +1,128 @@
+"""The adapted Swin against timm's own, plain one."""
+
+import pytest
+import timm
+import torch
+
+from mtlora_lite.backbones import build_backbone, parameter_group
+from mtlora_lite.lora import LoRALinear, MTLoRALinear
+from mtlora_lite.methods import METHODS, method_options
+
+TASKS = ("semseg", "normals", "edge")
+
+
+def adapted(swin, method="mtlora", **options):
+    backbone = build_backbone(swin, img_size=tuple(swin.patch_embed.img_size))
+    METHODS[method].adapt(backbone, TASKS, method_options(method, {"rank": 3, "task_rank": 2} | options))
+    return backbone.eval()
+
+
+def plain_features(swin, images):
+    """Features after patch merging, from timm's own modules: stage by stage, merging of the next stage applied."""
+    x, features = swin.patch_embed(images), []
+    for index, stage in enumerate(swin.layers):
+        x = stage.blocks(x)
+        if index + 1 < len(swin.layers):
+            x = swin.layers[index + 1].downsample(x)
+        features.append(x.permute(0, 3, 1, 2))
+    return features
+
+
+# 64x96: stages of 16x24, 8x12, 4x6, 2x3 tokens; windows of 4 tile 16x24 but not 2x3 or 4x6; of 5 they tile nothing.
+@pytest.mark.parametrize("combine", ["matrix", "matrixv2", "lora_only"])
+@pytest.mark.parametrize("window", [4, 5, 7])
+def test_zero_init_is_the_plain_swin_for_every_task(small_swin, window, combine):
+    images = torch.randn(2, 3, 64, 96)
+    expected = plain_features(small_swin(window_size=window), images)
+    pyramids = adapted(small_swin(window_size=window), combine=combine)(images, TASKS)
+    for task in TASKS:
+        for ours, plain in zip(pyramids[task], expected, strict=True):
+            torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_one_stream_without_adapters(small_swin):
+    images = torch.randn(2, 3, 64, 96)
+    pyramids = build_backbone(small_swin(), img_size=(64, 96))(images, TASKS)
+    for features, plain in zip(pyramids["edge"], plain_features(small_swin(), images), strict=True):
+        torch.testing.assert_close(features, plain)
+
+
+def test_layers_are_adapted_where_the_paper_says(small_swin):
+    backbone = adapted(small_swin(), "mtlora_plus")
+    kinds = {name: type(module) for name, module in backbone.named_modules() if isinstance(module, LoRALinear)}
+    depths = (2, 1, 2, 2)
+    for stage, depth in enumerate(depths):
+        for block in range(depth):
+            prefix, last = f"layers.{stage}.blocks.{block}", block == depth - 1
+            forked = MTLoRALinear if last else LoRALinear
+            assert kinds.pop(f"{prefix}.attn.qkv") is LoRALinear
+            assert kinds.pop(f"{prefix}.proj" if last else f"{prefix}.attn.proj") is forked
+            assert kinds.pop(f"{prefix}.mlp.fc1") is forked
+            assert kinds.pop(f"{prefix}.mlp.fc2") is forked
+    assert set(kinds.values()) == {LoRALinear}
+    assert list(kinds) == [f"layers.{stage}.downsample.reduction" for stage in (1, 2, 3)]
+
+
+def test_rank_and_scale_per_stage_and_task(small_swin):
+    backbone = adapted(
+        small_swin(), "mtlora_plus", rank=(8, 7, 6, 5), scale=(1.0, 2.0, 3.0, 4.0),
+        task_rank={"semseg": 4, "normals": (1, 2, 3, 4), "edge": 2},
+        task_scale={"semseg": 0.5, "normals": 1.5, "edge": 2},
+    )  # fmt: skip
+    last = [stage.blocks[-1].mlp.fc1 for stage in backbone.layers]
+    assert [layer.lora_ta_A.shape[0] for layer in last] == [8, 7, 6, 5]
+    assert [layer.lora_ts_A["normals"].shape[0] for layer in last] == [1, 2, 3, 4]
+    assert last[2].scale == 3.0
+    assert last[2].task_scale == {"semseg": 0.5, "normals": 1.5, "edge": 2}
+    # the merging that timm keeps in stage 1 belongs to the end of the paper's stage 0
+    assert [stage.downsample.reduction.lora_ta_A.shape[0] for stage in list(backbone.layers)[1:]] == [8, 7, 6]
+
+
+@pytest.mark.parametrize(
+    ("targets", "forks"), [(("qkv",), False), (("proj",), True), (("fc2",), True), (("qkv", "fc1"), True)]
+)
+def test_any_choice_of_targets_runs_and_forks_where_it_can(small_swin, targets, forks):
+    backbone = adapted(small_swin(), targets=targets)
+    for name, parameter in backbone.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    pyramids = backbone(torch.randn(1, 3, 64, 96), TASKS)
+    same = torch.equal(pyramids["semseg"][0], pyramids["edge"][0])
+    assert same is not forks
+
+
+def test_each_stream_draws_its_own_drop_path_mask(small_swin):
+    backbone = adapted(small_swin(drop_path_rate=0.9)).train()
+    features = backbone(torch.randn(8, 3, 64, 96), TASKS)
+    assert not torch.equal(features["semseg"][-1], features["edge"][-1])  # equal weights, unequal masks
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swin_s3_tiny_224", "swin_scenes_tiny"])
+def test_timm_names_build_at_another_size(name):
+    backbone = build_backbone(name, img_size=(96, 64), pretrained=False).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, 96, 64), ("depth",))["depth"]
+    assert [tuple(f.shape[-2:]) for f in features] == [(12, 8), (6, 4), (3, 2), (3, 2)]
+    assert tuple(f.shape[1] for f in features) == backbone.feature_channels
+
+
+def test_every_parameter_has_a_group(small_swin):
+    groups = {parameter_group(name) for name, _ in adapted(small_swin()).named_parameters()}
+    assert groups == {"patch_embed", "rel_pos", "norms", "merging", "linears", "lora"}
+
+
+def test_errors_say_what_exists_and_what_to_do(small_swin):
+    with pytest.raises(ValueError, match=r"'query' matches no layer.*qkv, proj, fc1, fc2, reduction"):
+        adapted(small_swin(), targets=("query",))
+    with pytest.raises(ValueError, match=r"100.*multiple of 32.*\(128, 64\)"):
+        build_backbone("swin_scenes_tiny", img_size=(100, 64), pretrained=False)
+    with pytest.raises(ValueError, match=r"64x64 but the model was built for 64x96.*img_size=\(64, 64\)"):
+        adapted(small_swin())(torch.randn(1, 3, 64, 64), TASKS)
+    with pytest.raises(ValueError, match="swin_scenes_tiny"):
+        build_backbone("swin_scene_tiny", img_size=64)
+    with pytest.raises(ValueError, match="VisionTransformer is not supported"):
+        build_backbone(timm.create_model("vit_tiny_patch16_224"), img_size=224)
+    with pytest.raises(ValueError, match=r"one per stage: the backbone has 4 stages, got \(1, 2\)"):
+        adapted(small_swin(), rank=(1, 2))
+    with pytest.raises(ValueError, match=r"one entry per task \(semseg, normals, edge\), got semseg"):
+        adapted(small_swin(), task_rank={"semseg": 2})
