@@ -1,0 +1,112 @@
+"""Decoders: from one task's four maps to its outputs per pixel.
+
+A decoder is a fusion followed by a head, and returns logits at the resolution it works at; the model resizes
+them to the image. The heads and where they come from:
+
+=============  ==============================================================================
+``hrnet``      HRNetV2, Wang et al. 2019 (arXiv 1908.07919); the head of the MTLoRA paper's runs
+``segformer``  SegFormer's all-MLP decoder, Xie et al. 2021 (arXiv 2105.15203)
+``aspp``       DeepLabv3, Chen et al. 2017 (arXiv 1706.05587)
+``deconv``     Simple Baselines, Xiao et al. 2018 (arXiv 1804.06208)
+=============  ==============================================================================
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from mtlora_lite.fusion import ConcatFusion, ProjectFusion
+
+HRNET_CHANNELS = (18, 36, 72, 144)  # the widths of HRNet-W18
+
+
+def _decoder(fusion: nn.Module, head: nn.Module) -> nn.Sequential:
+    """A fusion and a head under their names: maps (B, C_i, H_i, W_i) -> (B, outputs, h, w)."""
+    return nn.Sequential(OrderedDict(fusion=fusion, head=head))
+
+
+def hrnet(
+    in_channels: Sequence[int], num_outputs: int, channels: Sequence[int] = HRNET_CHANNELS, expansion: int = 4
+) -> nn.Sequential:
+    """Project to ``channels``, then a two-layer perceptron per pixel, ``expansion`` times as wide inside."""
+    fusion = ProjectFusion(in_channels, channels)
+    hidden = expansion * fusion.out_channels
+    head = nn.Sequential(
+        nn.Conv2d(fusion.out_channels, hidden, kernel_size=1),
+        nn.BatchNorm2d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, num_outputs, kernel_size=1),
+    )
+    return _decoder(fusion, head)
+
+
+def segformer(in_channels: Sequence[int], num_outputs: int, width: int = 256, dropout: float = 0.1) -> nn.Sequential:
+    """A linear layer to ``width`` channels per level, then one linear layer over all levels."""
+    fusion = ProjectFusion(in_channels, [width] * len(in_channels), bias=True)
+    head = nn.Sequential(
+        nn.Conv2d(fusion.out_channels, width, kernel_size=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Dropout2d(dropout),
+        nn.Conv2d(width, num_outputs, kernel_size=1),
+    )
+    return _decoder(fusion, head)
+
+
+def aspp(in_channels: Sequence[int], num_outputs: int) -> nn.Sequential:
+    """Atrous spatial pyramid pooling at rates 12, 24 and 36, as torchvision has it.
+
+    Training needs at least two images a batch: the pooled branch has one value per image for its BatchNorm.
+    """
+    from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+
+    fusion = ConcatFusion(in_channels)
+    return _decoder(fusion, DeepLabHead(fusion.out_channels, num_outputs, atrous_rates=(12, 24, 36)))
+
+
+def deconv(
+    in_channels: Sequence[int], num_outputs: int, channels: Sequence[int] = HRNET_CHANNELS, filters: int = 32
+) -> nn.Sequential:
+    """Project to ``channels``, then three transposed convolutions, each of which doubles height and width."""
+    fusion = ProjectFusion(in_channels, channels)
+    widths = (fusion.out_channels, filters, filters, filters)
+    upsample = [
+        nn.Sequential(
+            nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(c_out),
+            nn.ReLU(inplace=True),
+        )
+        for c_in, c_out in pairwise(widths)
+    ]
+    return _decoder(fusion, nn.Sequential(*upsample, nn.Conv2d(filters, num_outputs, kernel_size=1)))
+
+
+DECODERS: dict[str, Callable[..., nn.Sequential]] = {
+    "hrnet": hrnet,
+    "segformer": segformer,
+    "aspp": aspp,
+    "deconv": deconv,
+}
+
+
+def build_decoder(name: str, in_channels: Sequence[int], num_outputs: int, **options) -> nn.Sequential:
+    """Build the decoder of one task.
+
+    Args:
+        name: a key of ``DECODERS``.
+        in_channels: channels of the maps, finest first.
+        num_outputs: outputs per pixel.
+        **options: keyword arguments of the decoder's function, e.g. ``channels`` and ``expansion`` of ``hrnet``.
+
+    Returns:
+        A module with children ``fusion`` and ``head`` that takes the list of maps (B, C_i, H_i, W_i) and
+        returns (B, num_outputs, h, w), with h and w those of the finest map (``deconv``: eight times those).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in DECODERS:
+        raise ValueError(f"Unknown decoder {name!r}. Decoders: {', '.join(DECODERS)}.")
+    return DECODERS[name](in_channels, num_outputs, **options)
