@@ -1,0 +1,277 @@
+"""The whole model: one backbone pass, then per task a fusion of its four feature maps and a decoder.
+
+images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ── decoders ── {task: (B, C_task, H, W)}
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mtlora_lite.backbones import SwinBackbone, as_image_size, build_backbone, parameter_group
+from mtlora_lite.decoders import build_decoder
+from mtlora_lite.lora import LoRALinear
+from mtlora_lite.methods import get_method, method_options
+from mtlora_lite.tasks import check_tasks, task_channels
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that ``build_model`` was called with, so that a saved model can be built again.
+
+    Attributes:
+        backbone: the name it was built from; None when a module was given.
+        channels: outputs per pixel of every task.
+        options: the method's own options, complete.
+    """
+
+    method: str
+    backbone: str | None
+    tasks: tuple[str, ...]
+    img_size: tuple[int, int]
+    pretrained: bool
+    drop_path: float
+    decoder: str
+    decoder_options: Mapping[str, Any]
+    channels: Mapping[str, int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MultiTaskModel(nn.Module):
+    """A backbone with one decoder per task; made by ``build_model``.
+
+    Shapes: ``images (B, 3, H, W)`` to ``{task: logits (B, C_task, H, W)}``.
+    """
+
+    def __init__(self, backbone: SwinBackbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
+        super().__init__()
+        self.backbone = backbone
+        self.decoders = nn.ModuleDict(decoders)
+        self.config = config
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order they were given."""
+        return self.config.tasks
+
+    def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Predict all tasks, or only those named, in one backbone pass."""
+        wanted = self.tasks if tasks is None else self._known(tasks)
+        streams = self.tasks if self.backbone.tasks_feed_shared else wanted
+        pyramids = self.backbone(images, streams)
+        return {task: _resize(self.decoders[task](pyramids[task]), images.shape[-2:]) for task in wanted}
+
+    def _known(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        missing = [task for task in check_tasks(tasks) if task not in self.tasks]
+        if missing:
+            raise ValueError(f"This model has no task {missing[0]!r}. Its tasks: {', '.join(self.tasks)}.")
+        return tuple(tasks)
+
+    def merge(self) -> "MultiTaskModel":
+        """Fold TA-LoRA into the frozen weights wherever no task reads the unfolded ones; idempotent.
+
+        Outputs stay the same. In ``matrix`` mode the forked layers keep their update apart, because there the tasks
+        read W and the shared stream reads W + ΔW.
+        """
+        for layer in self._adapted_layers():
+            layer.merge()
+        return self
+
+    def unmerge(self) -> "MultiTaskModel":
+        """Undo ``merge``, bit by bit; idempotent."""
+        for layer in self._adapted_layers():
+            layer.unmerge()
+        return self
+
+    def _adapted_layers(self) -> list[LoRALinear]:
+        return [module for module in self.modules() if isinstance(module, LoRALinear)]
+
+    def save_pretrained(self, directory: str | Path, *, full: bool = False) -> Path:
+        """Write ``model.safetensors`` and ``config.json`` into a folder and return it.
+
+        Args:
+            directory: made if it does not exist; files are replaced atomically.
+            full: also write the frozen weights. They are written in any case when they cannot be had again by the
+                backbone's name (not pre-trained, or given as a module).
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        full = full or not self.config.pretrained or self.config.backbone is None
+        merged = any(layer.merged for layer in self._adapted_layers())
+        state = self.unmerge().state_dict()
+        if not full:
+            trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+            state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
+        record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
+        _write_atomically(directory / WEIGHTS_FILE, lambda path: save_file(_contiguous(state), path))
+        _write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+        if merged:
+            self.merge()
+        return directory
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, *, backbone: nn.Module | None = None) -> "MultiTaskModel":
+        """Build the model that ``save_pretrained`` wrote, in evaluation mode.
+
+        Args:
+            directory: the folder.
+            backbone: the timm module to adapt, where the saved model was built from a module and not from a name.
+
+        Raises:
+            FileNotFoundError: the folder does not hold a saved model.
+            ValueError: the frozen weights are not those that the adapters were trained on.
+        """
+        directory = Path(directory)
+        if not (directory / CONFIG_FILE).is_file():
+            raise FileNotFoundError(f"{directory} holds no saved model: there is no {CONFIG_FILE} in it.")
+        record = json.loads((directory / CONFIG_FILE).read_text())
+        full, frozen = record.pop("full"), record.pop("frozen_sha256")
+        config = _config_from_record(record)
+        if config.backbone is None and backbone is None:
+            raise ValueError(f"{directory} was built from a backbone module: pass it as backbone=...")
+        model = _assemble(
+            config, backbone if config.backbone is None else config.backbone, config.pretrained and not full
+        )
+        state = load_file(directory / WEIGHTS_FILE)
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        expected = set() if full else {name for name, p in model.named_parameters() if not p.requires_grad}
+        if unexpected or set(missing) - expected:
+            names = ", ".join([*unexpected, *sorted(set(missing) - expected)][:3])
+            raise ValueError(f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {names}, ...")
+        if model.frozen_hash() != frozen:
+            raise ValueError(
+                f"{directory} was trained on other frozen weights than {config.backbone!r} has here: "
+                "use the same pre-trained backbone, or save with full=True."
+            )
+        return model.eval()
+
+    def frozen_hash(self) -> str:
+        """SHA-256 over the backbone's frozen linear weights: what an adapter file is good for."""
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.backbone.named_parameters()):
+            if not parameter.requires_grad and parameter_group(name) == "linears":
+                digest.update(name.encode())
+                digest.update(parameter.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_model(
+    method: str = "mtlora",
+    *,
+    backbone: str | nn.Module,
+    tasks: Iterable[str],
+    img_size: int | tuple[int, int],
+    pretrained: bool = True,
+    drop_path: float = 0.2,
+    decoder: str = "hrnet",
+    decoder_options: Mapping[str, Any] | None = None,
+    channels: Mapping[str, int] | None = None,
+    **options: Any,
+) -> MultiTaskModel:
+    """Build a multi-task model: a backbone adapted by a method, and a decoder per task.
+
+    Args:
+        method: a row of ``methods.METHODS``.
+        backbone: a timm Swin name, an embedded name (``swin_scenes_tiny``), or a timm Swin module.
+        tasks: task keys; their order is the order of the outputs.
+        img_size: height and width in pixels, multiples of 32.
+        pretrained: load the backbone's pre-trained weights.
+        drop_path: stochastic depth rate of the backbone's last block.
+        decoder: a key of ``decoders.DECODERS``.
+        decoder_options: its options.
+        channels: outputs per pixel where they differ from the task table, e.g. ``{"semseg": 40}``.
+        **options: the method's options (``rank``, ``task_rank``, ``scale``, ``combine``, ...).
+
+    Raises:
+        ValueError: an unknown method, option, task, backbone or decoder, or a size that does not fit.
+    """
+    tasks = check_tasks(tasks)
+    config = ModelConfig(
+        method=method,
+        backbone=backbone if isinstance(backbone, str) else None,
+        tasks=tasks,
+        img_size=as_image_size(img_size),
+        pretrained=pretrained,
+        drop_path=drop_path,
+        decoder=decoder,
+        decoder_options=dict(decoder_options or {}),
+        channels=task_channels(tasks, channels),
+        options=dataclasses.asdict(method_options(method, options)),
+    )
+    return _assemble(config, backbone, pretrained)
+
+
+def _assemble(config: ModelConfig, backbone: str | nn.Module, pretrained: bool) -> MultiTaskModel:
+    body = build_backbone(backbone, img_size=config.img_size, pretrained=pretrained, drop_path=config.drop_path)
+    get_method(config.method).adapt(body, config.tasks, method_options(config.method, config.options))
+    decoders = {
+        task: build_decoder(config.decoder, body.feature_channels, channels, **config.decoder_options)
+        for task, channels in config.channels.items()
+    }
+    return MultiTaskModel(body, decoders, config)
+
+
+def _config_from_record(record: dict[str, Any]) -> ModelConfig:
+    """JSON has no tuples: make equal what was equal before it was written."""
+    read = {
+        "tasks": tuple(record["tasks"]),
+        "img_size": tuple(record["img_size"]),
+        "options": dataclasses.asdict(method_options(record["method"], record["options"])),
+    }
+    return ModelConfig(**(record | read))
+
+
+def _resize(logits: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)  # (B, C_task, H, W)
+
+
+def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _write_atomically(path: Path, write) -> None:
+    """Write beside ``path`` and rename, so that a reader or a crash never meets half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+# Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.
+REPORT_ROWS = (
+    ("TA-LoRA qkv + proj", r"(qkv|proj)\.lora_ta_"),
+    ("TA-LoRA mlp", r"fc[12]\.lora_ta_"),
+    ("TA-LoRA merging", r"reduction\.lora_ta_"),
+    ("TS-LoRA", r"lora_ts_|lora_norm"),
+    ("patch embedding", r"^backbone\.patch_embed\."),
+    ("relative positions", r"relative_position_bias_table"),
+    ("norms", r"^backbone\..*norm"),
+    ("patch merging", r"^backbone\..*reduction"),
+    ("linear layers", r"^backbone\."),
+    ("fusion", r"^decoders\.[^.]+\.fusion\."),
+    ("decoders", r"^decoders\."),
+)
+
+
+def parameter_report(model: MultiTaskModel) -> pd.DataFrame:
+    """Count parameters per group: a table with columns ``trainable`` and ``frozen`` and a last row ``total``."""
+    rows = {title: {"trainable": 0, "frozen": 0} for title, _ in REPORT_ROWS}
+    for name, parameter in model.named_parameters():
+        title = next(title for title, pattern in REPORT_ROWS if re.search(pattern, name))
+        rows[title]["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
+    report = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
+    report = report[report.sum(axis=1) > 0]
+    report.loc["total"] = report.sum()
+    return report
