@@ -1,0 +1,226 @@
+"""The reader against the renderer, against incomplete and broken folders, and against real files."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mtlora_lite import datasets, pascal_mt
+from mtlora_lite.datasets import BrokenFileError, PascalContext, Scenes
+from mtlora_lite.scenes import render_scene
+from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import collate, train_transform
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+SIZE, COUNT = (40, 56), 4
+
+pytestmark = pytest.mark.filterwarnings("error")  # no warning but those that a test expects
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """A folder of a few scenes, all tasks; tests copy it before they break it."""
+    root = tmp_path_factory.mktemp("scenes")
+    return Scenes("val", size=SIZE, count=COUNT, root=root).root
+
+
+@pytest.fixture
+def folder(complete, tmp_path):
+    return Path(shutil.copytree(complete, tmp_path / "data"))
+
+
+# --------------------------------------------------------------------------------------------------- the embedded set
+
+
+def test_what_is_read_is_what_was_rendered(complete):
+    dataset = PascalContext(complete, "val", TASKS)
+    assert len(dataset) == COUNT
+    for index, sample in enumerate(dataset):
+        rendered = render_scene(1, index, SIZE)  # val is world 1 of seed 0
+        assert sample["meta"] == {"id": f"{index:06d}", "size": SIZE}
+        for task in ("semseg", "human_parts", "sal", "edge"):
+            np.testing.assert_array_equal(sample[task], rendered[task], err_msg=task)
+        np.testing.assert_allclose(sample["depth"], rendered["depth"], atol=0.00051)
+        valid = (rendered["normals"] != 255).all(-1)
+        np.testing.assert_array_equal((sample["normals"] != 255).all(-1), valid)
+        cosine = (sample["normals"] * rendered["normals"]).sum(-1)[valid]
+        assert np.degrees(np.arccos(cosine.clip(-1, 1))).max() < 0.5
+        assert np.abs(sample["image"].astype(int) - rendered["image"]).mean() < 3  # JPEG
+
+
+def test_asking_again_renders_only_what_is_new(tmp_path, monkeypatch):
+    rendered = []
+    monkeypatch.setattr(datasets.scenes, "render_scene", lambda *args: rendered.append(args[:2]) or render_scene(*args))
+
+    def scenes(split, count, **options):
+        rendered.clear()
+        assert len(Scenes(split, "sal", size=16, count=count, root=tmp_path, **options)) == count
+        return rendered
+
+    assert scenes("train", 2) == [(0, 0), (0, 1)]
+    assert scenes("train", 2) == []
+    assert scenes("train", 4) == [(0, 2), (0, 3)]
+    assert scenes("train", 1) == []
+    assert scenes("test", 1) == [(2, 0)]
+    assert scenes("val", 1, seed=1) == [(4, 0)]
+
+
+def test_no_two_splits_share_a_scene():
+    worlds = [seed * len(datasets.SCENES_SPLITS) + i for seed in range(5) for i in range(len(datasets.SCENES_SPLITS))]
+    assert len(set(worlds)) == len(worlds)
+
+
+def test_rendering_that_is_stopped_leaves_nothing_half_done(tmp_path, monkeypatch):
+    def stop_at_two(seed, index, size):
+        if index == 2:
+            raise KeyboardInterrupt
+        return render_scene(seed, index, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.scenes, "render_scene", stop_at_two)
+        with pytest.raises(KeyboardInterrupt):
+            Scenes("train", "sal", size=16, count=3, root=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(Scenes("train", "sal", size=16, count=3, root=tmp_path)) == 3
+
+
+def test_samples_kept_in_memory_survive_their_use(complete):
+    kept = Scenes("val", size=SIZE, count=COUNT, root=complete.parent, transform=train_transform(32))
+    fresh = Scenes("val", size=SIZE, count=COUNT, root=complete.parent, transform=train_transform(32), cached=False)
+    for _ in range(2):  # the second time from memory
+        batches = [collate([torch.manual_seed(i) and dataset[i] for i in range(COUNT)]) for dataset in (kept, fresh)]
+        for key in batches[0].keys() - {"meta"}:
+            assert torch.equal(batches[0][key], batches[1][key]), key
+    kept.transform = None
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0]["depth"][0, 0] = 1
+
+
+def test_loader_workers_read_the_same(complete):
+    dataset = PascalContext(complete, "val", ["semseg", "depth"], train_transform(32, flip=False))
+    one, two = (next(iter(DataLoader(dataset, COUNT, collate_fn=collate, num_workers=n))) for n in (0, 1))
+    assert torch.equal(one["image"], two["image"])
+    assert torch.equal(one["depth"], two["depth"])
+    assert one["meta"] == two["meta"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"split": "dev"}, "train, val, test"), ({"split": "val", "count": 0}, "at least 1")]
+)
+def test_scenes_that_cannot_be_made(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Scenes(**arguments, root=tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------- what is missing
+
+
+def test_only_the_files_of_the_requested_tasks_are_touched(folder):
+    for name in ("human_parts", "sal_distill", "normals_distill", "pascal-context", "depth"):
+        shutil.rmtree(folder / name)
+    sample = PascalContext(folder, "val", "semseg")[0]
+    assert set(sample) == {"image", "semseg", "meta"}
+
+
+def test_missing_targets_are_ignored_counted_in_one_warning_and_stack(folder):
+    for path in ("semseg/VOC12/000000.png", "normals_distill/000001.png", "depth/000000.png", "depth/000002.png"):
+        (folder / path).unlink()
+    with pytest.warns(UserWarning, match="of 4 images") as caught:
+        dataset = PascalContext(folder, "val", ["semseg", "normals", "depth"], train_transform(32))
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    assert "1 lack semseg/VOC12/<id>.png" in message
+    assert "1 lack normals_distill/<id>.png or pascal-context/trainval/<id>.mat" in message
+    assert "2 lack depth/<id>.png" in message
+    batch = collate([dataset[index] for index in range(COUNT)])
+    ignored = {task: [bool((batch[task][i] == 255).all()) for i in range(COUNT)] for task in dataset.tasks}
+    assert ignored == {
+        "semseg": [True, False, False, False],
+        "normals": [False, True, False, False],
+        "depth": [True, False, True, False],
+    }
+
+
+def test_an_image_without_photo_or_binary_target_is_left_out(folder):
+    (folder / "sal_distill/000001.png").unlink()
+    (folder / "JPEGImages/000002.jpg").unlink()
+    with pytest.warns(UserWarning, match="2 images without photo or binary target are left out"):
+        dataset = PascalContext(folder, "val", ["sal", "semseg"])
+    assert dataset.ids == ["000000", "000003"]
+
+
+def test_no_image_with_all_that_it_needs(folder):
+    for path in ("sal_distill/000000.png", "sal_distill/000001.png"):
+        (folder / path).unlink()
+    for path in ("pascal-context/trainval/000002.mat", "pascal-context/trainval/000003.mat"):
+        (folder / path).unlink()
+    with pytest.raises(ValueError, match=r"No image is left to use\..* 4 images without photo or binary target"):
+        PascalContext(folder, "val", ["sal", "edge"])
+
+
+def test_a_task_that_is_not_there_at_all_names_those_that_are(folder):
+    shutil.rmtree(folder / "pascal-context")
+    with pytest.raises(
+        ValueError, match=r"no files for normals, edge .*Tasks there: semseg, human_parts, sal, depth\."
+    ):
+        PascalContext(folder, "val", ["semseg", "normals", "edge"])
+
+
+def test_missing_folder_split_and_photos(folder):
+    with pytest.raises(FileNotFoundError, match="no data folder"):
+        PascalContext(folder / "nowhere", "val", "semseg")
+    with pytest.raises(FileNotFoundError, match=r"No split 'trainval'.*splits there: val"):
+        PascalContext(folder, "trainval", "semseg")
+    shutil.rmtree(folder / "JPEGImages")
+    with pytest.raises(ValueError, match="None of the 4 images"):
+        PascalContext(folder, "val", "semseg")
+
+
+# ------------------------------------------------------------------------------------------------------ what is broken
+
+FILE_OF = {task: pascal_mt.FILES[files[-1]][0] for task, (files, _) in pascal_mt.TARGETS.items()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"no" * 300])
+def test_a_damaged_file_is_named(folder, task, damage):
+    path = folder / FILE_OF[task].format(id="000001")
+    path.write_bytes(damage(path.read_bytes()))
+    dataset = PascalContext(folder, "val", task)
+    with pytest.raises(BrokenFileError, match=f"Cannot read {task} of 000001") as caught:
+        dataset[1]
+    assert str(path) in str(caught.value)
+    assert dataset[0]["meta"]["id"] == "000000"
+
+
+def test_a_damaged_photo_and_a_label_of_another_size_are_named(folder):
+    pascal_mt.write_semseg(folder / "semseg/VOC12/000000.png", np.zeros((10, 20), np.uint8))
+    photo = folder / "JPEGImages/000001.jpg"
+    photo.write_bytes(photo.read_bytes()[:300])
+    dataset = PascalContext(folder, "val", "semseg")
+    with pytest.raises(BrokenFileError, match="its size is 20 x 10, that of the image 56 x 40"):
+        dataset[0]
+    with pytest.raises(BrokenFileError, match=r"Cannot read image of 000001 .*JPEGImages/000001\.jpg"):
+        dataset[1]
+
+
+# ---------------------------------------------------------------------------------------------------------- real files
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="real PASCAL files are not beside the checkout")
+def test_real_files_of_which_most_parts_are_missing():
+    with pytest.warns(UserWarning, match="of 120 images 112 lack human_parts/<id>.mat"):
+        dataset = PascalContext(SHARED / "realdata", "all", ["semseg", "human_parts"])
+    assert len(dataset) == 120
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(PascalContext(SHARED / "realdata", "human_parts", ["semseg", "human_parts"])) == 4
+    labels = set(np.concatenate([np.unique(sample["semseg"]) for sample in dataset]).tolist())
+    assert labels <= {*range(21), 255}
+    assert len(labels) >= 20
+    with_parts = [sample["meta"]["id"] for sample in dataset if (sample["human_parts"] != 255).any()]
+    assert sorted(with_parts) == sorted(pascal_mt.read_split(SHARED / "realdata", "human_parts"))
