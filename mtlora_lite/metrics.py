@@ -225,7 +225,7 @@ class NormalsMeter(Meter):
 
     def __init__(self, task: Task, channels: int, protocol: str) -> None:
         super().__init__(task, channels, protocol)
-        self._add_sums(histogram=NUM_ANGLE_BINS)
+        self._add_sums(pixels=1, histogram=NUM_ANGLE_BINS)
         self._add_sums(torch.float64, angles=1, squares=1)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -234,14 +234,15 @@ class NormalsMeter(Meter):
         prediction, truth = _unit(logits.float()), _unit(target.float())
         # Exact from 0 to 180 degrees, where the arc cosine of a float32 is off by up to 0.03 degrees at the ends.
         angle = 2 * torch.atan2(_length(prediction - truth), _length(prediction + truth))  # (B, 1, H, W)
-        angle = angle.rad2deg()[valid_pixels(target)]  # (valid pixels,)
+        valid = valid_pixels(target)
+        angle = angle.rad2deg()[valid]  # (valid pixels,)
         bins = torch.nan_to_num(angle, nan=180.0) / ANGLE_BIN  # a nan shows in the mean, but is no index
         self._add(histogram=torch.bincount(bins.long().clamp(max=NUM_ANGLE_BINS - 1), minlength=NUM_ANGLE_BINS))
-        self._add(angles=angle.sum(), squares=angle.square().sum())
+        self._add(pixels=valid.sum(), angles=angle.sum(), squares=angle.square().sum())
 
     def compute(self) -> dict[str, float]:
         """``mean``, ``median``, ``rmse`` in degrees; ``within_11.25``, ``within_22.5``, ``within_30`` in percent."""
-        pixels = self.histogram.sum()
+        pixels = self.pixels
         mean = _fraction(self.angles, pixels).item()
         scores = {
             "mean": mean,

@@ -166,7 +166,7 @@ class SwinBackbone(nn.Module):
                 if forks:
                     stage.blocks[position] = ForkedBlock(block)
             if index > 0 and MERGING_LINEAR in targets:
-                # timm's stage i starts with the merging that belongs to the end of stage i - 1, and so do its rank and scale
+                # timm's stage i starts with the merging that ends the paper's stage i - 1, whose rank and scale it gets
                 _replace(stage.downsample, MERGING_LINEAR, lambda linear: single(linear, index - 1))  # noqa: B023
 
 

@@ -1,0 +1,252 @@
+"""Compare methods on equal terms: same images and steps, several seeds, each with its own best learning rate.
+
+Every run is trained once and scored on two splits. The learning rate is chosen on ``val`` with the first seed; the
+table and its intervals come from ``test``, which no choice has seen. Runs that are done are not repeated.
+
+A row is a method, or ``method:random`` for the same from random weights. ``single_task`` is one model per task, each
+with its own learning rate.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from mtlora_lite.engine import TrainConfig, evaluate, train, validation_set, write_json
+from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
+from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.tasks import TASKS
+
+TUNE_SPLIT, TABLE_SPLIT = "val", "test"
+RANDOM = ":random"  # suffix of a row that does not start from pre-trained weights
+UNUSED_STATES = ("histogram",)  # large, and no headline metric needs it
+RESULT_FILE = "result.json"
+
+States = dict[str, dict[str, np.ndarray]]  # {task: {state: (images, size)}}
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """One comparison; also the options of ``mtlora compare``.
+
+    Attributes:
+        base: what all runs share.
+        rows: what is compared, see the top of this file.
+        baseline: the row that Δm is relative to.
+        lrs: learning rates that every row may choose from.
+        seeds: of the runs; the first one also serves to choose.
+        workers: runs at a time, each with one thread.
+        replicates: resamples of the bootstrap.
+        out: folder for the runs and the table.
+    """
+
+    base: TrainConfig = field(default_factory=TrainConfig)
+    rows: tuple[str, ...] = ("decoders_only", "mtlora", "mtlora:random", "full", "single_task")
+    baseline: str = "decoders_only"
+    lrs: tuple[float, ...] = (5e-4, 1.5e-3, 4.5e-3)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    workers: int = 2
+    replicates: int = 1000
+    out: Path = Path("runs/compare")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a comparison: a row, the tasks it trains together, a learning rate, a seed."""
+
+    row: str
+    tasks: tuple[str, ...]
+    lr: float
+    seed: int
+
+    def config(self, compare: CompareConfig) -> TrainConfig:
+        """The run as the engine takes it."""
+        method = self.row.removesuffix(RANDOM)
+        name = f"{self.row.replace(':', '-')}-{'-'.join(self.tasks)}-lr{self.lr:g}-seed{self.seed}"
+        return dataclasses.replace(
+            compare.base,
+            method=method,
+            pretrained=not self.row.endswith(RANDOM),
+            options=compare.base.options if method.startswith("mtlora") else {},
+            tasks=self.tasks,
+            lr=self.lr,
+            seed=self.seed,
+            val_split=TUNE_SPLIT,
+            out=compare.out / name,
+        )
+
+
+def compare(config: CompareConfig) -> pd.DataFrame:
+    """Run what is not there yet, choose learning rates, and return the table that is also written to ``table.json``."""
+    parts = [(row, tasks) for row in config.rows for tasks in _parts(row, config.base.tasks)]
+    first = config.seeds[0]
+    tuning = [Run(row, tasks, lr, first) for row, tasks in parts for lr in config.lrs]
+    _run_all(tuning, config)
+    chosen = {(row, tasks): choose_lr(row, tasks, config) for row, tasks in parts}
+    _run_all([Run(row, tasks, chosen[row, tasks], seed) for row, tasks in parts for seed in config.seeds[1:]], config)
+
+    states = {row: [_states(row, seed, chosen, config) for seed in config.seeds] for row in config.rows}
+    table = tabulate(states, config)
+    lrs = {f"{row} {'+'.join(tasks) if len(tasks) == 1 else ''}".strip(): lr for (row, tasks), lr in chosen.items()}
+    write_json(config.out / "table.json", {"rows": table.to_dict("index"), "lr": lrs})
+    return table
+
+
+def _parts(row: str, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The groups of tasks that a row trains together."""
+    return [(task,) for task in tasks] if row.startswith("single_task") else [tasks]
+
+
+def choose_lr(row: str, tasks: tuple[str, ...], config: CompareConfig) -> float:
+    """The learning rate with the best mean gain over the first one, on the split that the table does not use."""
+    scores = {lr: _result(Run(row, tasks, lr, config.seeds[0]), config)[TUNE_SPLIT] for lr in config.lrs}
+    reference = headline(scores[config.lrs[0]])
+    return max(config.lrs, key=lambda lr: delta_m(headline(scores[lr]), reference))
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+
+
+def _run_all(runs: Iterable[Run], config: CompareConfig) -> None:
+    missing = [run for run in runs if not (run.config(config).out / RESULT_FILE).is_file()]
+    if not missing:
+        return
+    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(run_one, run, config) for run in missing]
+        for job in tqdm(jobs, desc="compare", unit="run"):
+            job.result()
+
+
+def run_one(run: Run, config: CompareConfig) -> None:
+    """Train one model, score it on both splits, and keep the per-image states of the split for the table."""
+    torch.set_num_threads(1)
+    train_config = run.config(config)
+    result = train(train_config)
+    test = validation_set(dataclasses.replace(train_config, val_split=TABLE_SPLIT))
+    states = image_states(result.model, test)
+    np.savez_compressed(train_config.out / "states.npz", **_flatten(states))
+    record = {
+        TUNE_SPLIT: result.metrics,
+        TABLE_SPLIT: evaluate(result.model, test),
+        "seconds": result.seconds,
+        "trainable": int(parameter_report(result.model).loc["total", "trainable"]),
+    }
+    write_json(train_config.out / RESULT_FILE, record)  # last: its presence says that the run is complete
+
+
+def _result(run: Run, config: CompareConfig) -> dict:
+    return json.loads((run.config(config).out / RESULT_FILE).read_text())
+
+
+def _states(row: str, seed: int, chosen: Mapping, config: CompareConfig) -> States:
+    """The states of one row and seed, over all of its models."""
+    states: States = {}
+    for tasks in _parts(row, config.base.tasks):
+        path = Run(row, tasks, chosen[row, tasks], seed).config(config).out / "states.npz"
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                task, state = name.split(".")
+                states.setdefault(task, {})[state] = arrays[name]
+    return states
+
+
+def _flatten(states: States) -> dict[str, np.ndarray]:
+    return {f"{task}.{name}": values for task, named in states.items() for name, values in named.items()}
+
+
+# ------------------------------------------------------------------------------------- statistics over images and seeds
+
+
+def image_states(model: MultiTaskModel, dataset) -> States:
+    """The sums that every metric is made of, one row per image: resampling images is then adding up rows."""
+    metrics = build_metrics(model.tasks, protocol="standard")
+    collected: dict[str, dict[str, list]] = {}
+
+    def collect(batch, logits) -> None:
+        for index in range(len(batch["image"])):
+            metrics.reset()
+            one = slice(index, index + 1)
+            metrics.update({t: v[one] for t, v in logits.items()}, {t: batch[t][one] for t in logits})
+            for task, name, state in _small_states(metrics):
+                collected.setdefault(task, {}).setdefault(name, []).append(state.double().flatten().numpy())
+
+    evaluate(model, dataset, on_batch=collect)
+    return {task: {name: np.stack(rows) for name, rows in named.items()} for task, named in collected.items()}
+
+
+def _small_states(metrics: MetricSet) -> Iterable[tuple[str, str, torch.Tensor]]:
+    for task, meter in metrics.meters.items():
+        for name in meter._defaults:
+            if name not in UNUSED_STATES:
+                yield task, name, getattr(meter, name)
+
+
+def weighted_headline(metrics: MetricSet, states: States, weights: np.ndarray) -> dict[str, float]:
+    """Headline metric of each task when image i counts ``weights[i]`` times."""
+    metrics.reset()
+    for task, name, state in _small_states(metrics):
+        total = torch.from_numpy(weights @ states[task][name])
+        setattr(metrics.meters[task], name, total.view_as(state).to(state.dtype))
+    return headline(metrics.compute())
+
+
+def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> pd.DataFrame:
+    """Per row: mean and standard deviation over seeds of every task, and Δm over the baseline with its interval.
+
+    The interval is that of a paired bootstrap: each replicate draws images and seeds with replacement, the same ones
+    for all rows, and compares what the rows score on them.
+    """
+    metrics = build_metrics(config.base.tasks, protocol="standard")
+    images = len(next(iter(next(iter(states.values()))[0][config.base.tasks[0]].values())))
+    seeds = len(config.seeds)
+
+    def scores(weights: np.ndarray, drawn: Iterable[int]) -> dict[str, list[dict[str, float]]]:
+        return {row: [weighted_headline(metrics, of_row[s], weights) for s in drawn] for row, of_row in states.items()}
+
+    def gains(of_rows: Mapping[str, list[dict[str, float]]]) -> dict[str, float]:
+        means = {row: _mean(values) for row, values in of_rows.items()}
+        return {row: delta_m(mean, means[config.baseline]) for row, mean in means.items()}
+
+    rng = np.random.default_rng(0)
+    observed = scores(np.ones(images), range(seeds))
+    gain = gains(observed)
+    replicates = [
+        gains(scores(np.bincount(rng.integers(0, images, images), minlength=images), rng.integers(0, seeds, seeds)))
+        for _ in tqdm(range(config.replicates), desc="bootstrap", leave=False)
+    ]
+    rows = {}
+    for row, values in observed.items():
+        low, high = np.percentile([replicate[row] for replicate in replicates], (2.5, 97.5))
+        rows[row] = {task: np.mean([v[task] for v in values]) for task in config.base.tasks}
+        rows[row] |= {f"{task} std": np.std([v[task] for v in values], ddof=1) for task in config.base.tasks}
+        rows[row] |= {"delta_m": gain[row], "delta_m low": low, "delta_m high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _mean(values: list[dict[str, float]]) -> dict[str, float]:
+    return {task: float(np.mean([value[task] for value in values])) for task in values[0]}
+
+
+def format_table(table: pd.DataFrame, tasks: Iterable[str]) -> str:
+    """The table as text that lines up."""
+    columns = {}
+    for task in tasks:
+        row = TASKS[task]
+        arrow = "↑" if row.higher_is_better else "↓"
+        digits = 2 if task == "depth" else 1
+        columns[f"{task} {row.metric} {row.unit} {arrow}"] = [
+            f"{mean:.{digits}f} ± {std:.{digits}f}" for mean, std in zip(table[task], table[f"{task} std"], strict=True)
+        ]
+    columns["Δm % [95 %]"] = [
+        f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
+        for gain, low, high in zip(table["delta_m"], table["delta_m low"], table["delta_m high"], strict=True)
+    ]
+    return pd.DataFrame(columns, index=table.index).to_string()

@@ -1,0 +1,278 @@
+"""Training and evaluation: one recipe for every method, backbone and data set.
+
+AdamW with a linear warm-up and a cosine decay, the recipe of the MTLoRA paper scaled to the length of the run
+(Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4; the shares below are those of its released configuration).
+Devices and number formats are Accelerate's business.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from mtlora_lite.datasets import PascalContext, Scenes
+from mtlora_lite.losses import MultiTaskLoss
+from mtlora_lite.metrics import build_metrics
+from mtlora_lite.model import MultiTaskModel, build_model
+from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import collate, eval_transform, train_transform
+
+# Shares of the paper's run: 20 of 300 epochs of warm-up; first and last learning rate as parts of the peak.
+WARMUP, START_LR, FINAL_LR = 20 / 300, 1e-3, 1e-2
+ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
+CLIP_NORM = 5.0
+SCENES = "scenes"
+
+Scores = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run; also the options of ``mtlora train``.
+
+    Attributes:
+        data: "scenes" for the embedded set, or a folder in the PASCAL_MT layout.
+        out: folder for the log, the metrics and the checkpoint.
+        tasks: what to predict.
+        method: a row of the method registry.
+        backbone: a timm Swin name or an embedded one.
+        pretrained: start from the backbone's pre-trained weights.
+        img_size: side of the square training images, in pixels.
+        train_split: list of ids (a folder) or part of the scenes to train on.
+        val_split: the same, to evaluate on.
+        train_count: number of scenes to train on (embedded set only).
+        val_count: number of scenes to evaluate on (embedded set only).
+        steps: optimiser steps.
+        batch_size: images per step.
+        lr: peak learning rate.
+        flip: mirror half of the training images.
+        rotate: rotate and zoom the training images, as the paper does on PASCAL-Context.
+        drop_path: stochastic depth rate of the backbone's last block.
+        decoder: which decoder.
+        decoder_options: its options.
+        options: the method's options, such as rank and task_rank.
+        seed: of weights, order and augmentation.
+    """
+
+    data: str = SCENES
+    out: Path = Path("runs/train")
+    tasks: tuple[str, ...] = tuple(TASKS)
+    method: str = "mtlora"
+    backbone: str = "swin_scenes_tiny"
+    pretrained: bool = True
+    img_size: int = 128
+    train_split: str = "train"
+    val_split: str = "val"
+    train_count: int = 1200
+    val_count: int = 200
+    steps: int = 600
+    batch_size: int = 16
+    lr: float = 1e-3
+    flip: bool = True
+    rotate: bool = False
+    drop_path: float = 0.05
+    decoder: str = "hrnet"
+    decoder_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+        model: the trained model, in evaluation mode, on the CPU.
+        metrics: {task: {metric: value}} on the validation split.
+        log: one record per logged step: step, lr, total and the unweighted loss of each task.
+        seconds: wall time of the training steps alone.
+        directory: where the files are.
+    """
+
+    model: MultiTaskModel
+    metrics: Scores
+    log: list[dict[str, float]]
+    seconds: float
+    directory: Path
+
+
+def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | None = None) -> TrainResult:
+    """Train one model and evaluate it; writes ``config.json``, ``log.jsonl``, ``metrics.json`` and ``model/``.
+
+    Args:
+        config: the run.
+        on_step: called with the record of every step (step, lr, total, one loss per task).
+
+    Raises:
+        FloatingPointError: a loss is not finite; the message names the task and the images.
+    """
+    set_seed(config.seed)
+    accelerator = Accelerator()
+    model = build_from_config(config)
+    loader = DataLoader(
+        training_set(config),
+        config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=collate,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    optimizer = torch.optim.AdamW(decay_groups(model), lr=config.lr, **ADAM)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, config.steps))
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_json(config.out / "config.json", dataclasses.asdict(config))
+    start = time.perf_counter()
+    log = _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step)
+    seconds = time.perf_counter() - start
+
+    trained = accelerator.unwrap_model(model).cpu().eval()
+    metrics = evaluate(trained, validation_set(config), batch_size=config.batch_size)
+    write_json(config.out / "metrics.json", {"metrics": metrics, "seconds": seconds})
+    trained.save_pretrained(config.out / "model")
+    return TrainResult(trained, metrics, log, seconds, config.out)
+
+
+def _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step) -> list[dict[str, float]]:
+    criterion = MultiTaskLoss(config.tasks).to(accelerator.device)
+    model.train()
+    log = []
+    with (config.out / "log.jsonl").open("w") as file:
+        for step, batch in enumerate(_progress(_endless(loader), config), start=1):
+            total, losses = criterion(model(batch["image"]), batch)
+            _check_finite(losses, batch)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            accelerator.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            optimizer.step()
+            record = _record(step, schedule.get_last_lr()[0], total, losses)
+            schedule.step()
+            file.write(json.dumps(record) + "\n")
+            log.append(record)
+            if on_step:
+                on_step(record)
+            if step == config.steps:
+                return log
+    return log
+
+
+def _record(step: int, lr: float, total: Tensor, losses: Mapping[str, Tensor]) -> dict[str, float]:
+    return {"step": step, "lr": lr, "total": total.item()} | {task: loss.item() for task, loss in losses.items()}
+
+
+def _progress(batches: Iterator, config: TrainConfig) -> Iterator:
+    return tqdm(batches, total=config.steps, desc=f"train {config.method}", unit="step", leave=False)
+
+
+def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from loader
+
+
+def _check_finite(losses: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
+    for task, loss in losses.items():
+        if not math.isfinite(loss.item()):
+            ids = ", ".join(str(meta["id"]) for meta in batch["meta"])
+            raise FloatingPointError(f"The {task} loss is {loss.item()} on the images {ids}: try a lower lr.")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: MultiTaskModel,
+    dataset: Dataset,
+    *,
+    batch_size: int = 16,
+    protocol: str = "standard",
+    dataset_name: str = "pascal",
+    on_batch: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] | None = None,
+) -> Scores:
+    """Score a model on a data set.
+
+    Args:
+        model: the model; put into evaluation mode.
+        dataset: samples with an image and a target for each of the model's tasks.
+        batch_size: images per pass.
+        protocol: ``standard`` or ``paper``, see ``metrics``.
+        dataset_name: ``pascal`` or ``nyud``, see ``metrics``.
+        on_batch: called with every batch and its logits, on the CPU.
+
+    Returns:
+        {task: {metric: value}}.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    metrics = build_metrics(model.tasks, dataset=dataset_name, protocol=protocol)
+    loader = DataLoader(dataset, batch_size, collate_fn=collate)
+    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False):
+        logits = {task: value.float().cpu() for task, value in model(batch["image"].to(device)).items()}
+        metrics.update(logits, batch)
+        if on_batch:
+            on_batch(batch, logits)
+    return metrics.compute()
+
+
+def build_from_config(config: TrainConfig) -> MultiTaskModel:
+    """The untrained model of a run."""
+    return build_model(
+        config.method,
+        backbone=config.backbone,
+        tasks=config.tasks,
+        img_size=config.img_size,
+        pretrained=config.pretrained,
+        drop_path=config.drop_path,
+        decoder=config.decoder,
+        decoder_options=config.decoder_options,
+        **config.options,
+    )
+
+
+def training_set(config: TrainConfig) -> Dataset:
+    """The training images of a run."""
+    transform = train_transform(config.img_size, flip=config.flip, rotate=config.rotate)
+    return _dataset(config, config.train_split, config.train_count, transform)
+
+
+def validation_set(config: TrainConfig) -> Dataset:
+    """The validation images of a run."""
+    return _dataset(config, config.val_split, config.val_count, eval_transform(config.img_size))
+
+
+def _dataset(config: TrainConfig, split: str, count: int, transform: Callable) -> Dataset:
+    if config.data == SCENES:
+        return Scenes(split, config.tasks, size=config.img_size, count=count, transform=transform)
+    return PascalContext(config.data, split, config.tasks, transform=transform)
+
+
+def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Trained parameters in two groups: weight decay for matrices, none for biases and other 1-D parameters."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1]},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def lr_factor(step: int, steps: int) -> float:
+    """Part of the peak learning rate at ``step``: linear warm-up, then half a cosine down to ``FINAL_LR``."""
+    warmup = max(1, round(WARMUP * steps))
+    if step < warmup:
+        return START_LR + (1 - START_LR) * step / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write readable JSON."""
+    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
