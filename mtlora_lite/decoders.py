@@ -13,6 +13,7 @@ them to the image. The heads and where they come from:
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from inspect import signature
 from itertools import pairwise
 
 from torch import nn
@@ -105,8 +106,12 @@ def build_decoder(name: str, in_channels: Sequence[int], num_outputs: int, **opt
         returns (B, num_outputs, h, w), with h and w those of the finest map (``deconv``: eight times those).
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or an option that the decoder does not have.
     """
     if name not in DECODERS:
         raise ValueError(f"Unknown decoder {name!r}. Decoders: {', '.join(DECODERS)}.")
+    known = list(signature(DECODERS[name]).parameters)[2:]
+    if unknown := [option for option in options if option not in known]:
+        its_own = ", ".join(known) or "none"
+        raise ValueError(f"Decoder {name!r} has no option {unknown[0]!r}. Its options: {its_own}.")
     return DECODERS[name](in_channels, num_outputs, **options)

@@ -1,4 +1,4 @@
-"""The main job in a few minutes on a laptop: MTLoRA beside decoders-only on the embedded scenes, and what came of it."""
+"""The main job in a few minutes on a laptop: MTLoRA beside decoders-only on the embedded scenes."""
 
 import dataclasses
 import time

@@ -58,9 +58,7 @@ def build(config, official):
         decoder_options={"channels": config["decoder_channels"]},
     )
     names = map_names(official, config["depths"])
-    model.load_state_dict(
-        {ours: official[name] for name, ours in names.items()}
-    )  # strict
+    model.load_state_dict({ours: official[name] for name, ours in names.items()})  # strict
     return model.eval(), names
 
 

@@ -126,3 +126,10 @@ def test_agrees_with_the_reference_maps(case):
         decoder = build_decoder("hrnet", in_channels, TASKS[task].channels, channels=config["decoder_channels"]).eval()
         load_published(decoder, state, task)
         torch.testing.assert_close(decoder(maps), outputs[f"decoder_map.{task}"], atol=1e-5, rtol=0)
+
+
+def test_an_option_of_another_decoder_is_refused():
+    with pytest.raises(ValueError, match=r"'aspp' has no option 'expansion'. Its options: none"):
+        build_decoder("aspp", (4, 8), 1, expansion=2)
+    with pytest.raises(ValueError, match=r"'hrnet' has no option 'width'. Its options: channels, expansion"):
+        build_decoder("hrnet", (4, 8), 1, width=2)

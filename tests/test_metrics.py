@@ -149,6 +149,15 @@ def test_saliency_iou_of_empty_images():
     assert math.isnan(scores["maxF"])  # no positive has been seen
 
 
+@pytest.mark.parametrize(("negative", "positive", "expected"), [(0.01, 0.1, 0), (0.91, 0.97, 25), (0.1, 0.22, 100)])
+def test_saliency_thresholds_run_from_02_to_09(negative, positive, expected):
+    """A split at 0.05 ... 0.15 or at 0.95 is not tried; a quarter of the pixels is salient."""
+    salient = torch.zeros(1, 1, 8, 8)
+    salient[..., :4, :4] = 1
+    logits = torch.where(salient == 1, positive, negative).logit()
+    assert score({"sal": logits}, {"sal": salient}, tasks=["sal"])["sal"]["mIoU"] == expected
+
+
 def edge_reference(probability: np.ndarray, edge: np.ndarray) -> float:
     """The best F_1px by explicit dilation of every thresholded image."""
     square, best = np.ones((3, 3)), 0.0
