@@ -1,18 +1,16 @@
 """Many pictures: in parallel, or as one sheet to look at."""
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..tasks import VOC_CLASSES
-from .labels import render_crop, render_scene
+from mtlora_lite.parallel import parallel_map
+from mtlora_lite.scenes.labels import render_crop, render_scene
+from mtlora_lite.tasks import VOC_CLASSES
 
 RENDERERS: dict[str, Callable[..., Any]] = {"scenes": render_scene, "crops": render_crop}
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def render_many(
@@ -32,38 +30,18 @@ def render_many(
 
     Returns:
         What ``render_scene`` or ``render_crop`` returns, ``count`` times.
+
+    Raises:
+        ValueError: ``kind`` is neither.
     """
     if kind not in RENDERERS:
         raise ValueError(f"Unknown kind of picture {kind!r}; choose one of {', '.join(RENDERERS)}.")
     render = partial(_render, kind, seed, size)
-    workers = min(workers or os.cpu_count() or 1, max(1, count))
-    if workers == 1:
-        return list(_bar(map(render, range(count)), count, progress))
-    saved = {name: os.environ.get(name) for name in _THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # inherited by the workers: one thread each
-    try:
-        with ProcessPoolExecutor(workers, mp_context=_context()) as pool:
-            return list(_bar(pool.map(render, range(count), chunksize=8), count, progress))
-    finally:
-        for name, value in saved.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def _context() -> Any:
-    """Fresh processes: forking a parent that has threads (torch) can deadlock."""
-    from multiprocessing import get_context
-
-    return get_context("spawn")
+    return list(parallel_map(render, range(count), workers=workers, title=f"render {kind}" if progress else None))
 
 
 def _render(kind: str, seed: int, size: int | tuple[int, int], index: int) -> Any:
     return RENDERERS[kind](seed, index, size)
-
-
-def _bar(items: Iterable[Any], count: int, progress: bool) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    return tqdm(items, total=count, disable=not progress)
 
 
 def contact_sheet(seed: int = 0, per_class: int = 10, size: int = 72, labels: bool = False) -> np.ndarray:
@@ -78,9 +56,9 @@ def contact_sheet(seed: int = 0, per_class: int = 10, size: int = 72, labels: bo
 
 
 def _caption(text: str, height: int) -> np.ndarray:
-    """White letters on black, (height, 96, 3)."""
+    """Dark letters on white, (height, 96, 3)."""
     from PIL import Image, ImageDraw
 
-    canvas = Image.new("RGB", (96, height))
-    ImageDraw.Draw(canvas).text((4, height // 2 - 6), text, fill=(255, 255, 255))
+    canvas = Image.new("RGB", (96, height), "white")
+    ImageDraw.Draw(canvas).text((4, height // 2 - 6), text, fill="#333333")
     return np.asarray(canvas)

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..tasks import VOC_CLASSES
-from . import animals, indoor, people, vehicles
-from .geometry import PROP, Solid, corners, cross, move, rotation
-from .render import Camera, Light, Scene
-from .stage import CLUTTER, SETTINGS, Setting, ground, hills, light, wall
+from mtlora_lite.scenes import animals, craft, cycles, furniture, household, people, vehicles
+from mtlora_lite.scenes.clutter import CLUTTER
+from mtlora_lite.scenes.geometry import PROP, Solid, corners, cross, move, rotation
+from mtlora_lite.scenes.render import Camera, Light, Scene
+from mtlora_lite.scenes.stage import SETTINGS, Setting, ground, hills, light, wall
+from mtlora_lite.tasks import VOC_CLASSES
 
 Rng = np.random.Generator
 BACKGROUND = 0
+HEADING = np.pi  # the camera stands on the +x side of the main object and looks along -x
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,26 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "aeroplane": Kind(vehicles.aeroplane, 65, 45, (-8, 22), 1.35),
-    "bicycle": Kind(vehicles.bicycle, 80, 42, (2, 22)),
+    "aeroplane": Kind(craft.aeroplane, 65, 45, (-8, 22), 1.35),
+    "bicycle": Kind(cycles.bicycle, 80, 42, (2, 22)),
     "bird": Kind(animals.bird, 70, 55, (0, 25)),
-    "boat": Kind(vehicles.boat, 75, 55, (3, 20), 1.1),
-    "bottle": Kind(indoor.bottle, 0, 180, (2, 24)),
+    "boat": Kind(craft.boat, 75, 55, (3, 20), 1.1),
+    "bottle": Kind(household.bottle, 0, 180, (2, 24)),
     "bus": Kind(vehicles.bus, 55, 35, (1, 18), 1.1),
     "car": Kind(vehicles.car, 60, 75, (3, 22)),
     "cat": Kind(animals.cat, 50, 55, (2, 24)),
-    "chair": Kind(indoor.chair, 45, 75, (8, 30)),
+    "chair": Kind(furniture.chair, 45, 75, (8, 30)),
     "cow": Kind(animals.cow, 65, 50, (1, 16)),
-    "dining table": Kind(indoor.dining_table, 45, 60, (12, 34)),
+    "dining table": Kind(furniture.dining_table, 45, 60, (12, 34)),
     "dog": Kind(animals.dog, 60, 50, (2, 22)),
     "horse": Kind(animals.horse, 70, 50, (1, 14)),
-    "motorbike": Kind(vehicles.motorbike, 75, 45, (3, 20)),
+    "motorbike": Kind(cycles.motorbike, 75, 45, (3, 20)),
     "person": Kind(people.person, 25, 95, (-2, 16)),
-    "potted plant": Kind(indoor.potted_plant, 0, 180, (4, 26)),
+    "potted plant": Kind(household.potted_plant, 0, 180, (4, 26)),
     "sheep": Kind(animals.sheep, 65, 50, (1, 18)),
-    "sofa": Kind(indoor.sofa, 15, 50, (8, 26)),
+    "sofa": Kind(furniture.sofa, 15, 50, (8, 26)),
     "train": Kind(vehicles.train, 42, 24, (3, 20), 1.5),
-    "tv monitor": Kind(indoor.tv_monitor, 0, 50, (2, 20)),
+    "tv monitor": Kind(household.tv_monitor, 0, 50, (2, 20)),
 }
 
 
@@ -73,48 +75,59 @@ class Thing:
     spot: np.ndarray = field(default_factory=lambda: np.zeros(2))  # x, z
 
 
-def compose(
-    rng: Rng,
-    main: str,
-    companions: int,
-    fill: tuple[float, float],
-    clutter: int,
-    shift: float,
-    occlude: float = 0.0,
-    misplace: float = 0.0,
-) -> Scene:
-    """Set up a scene around one object.
+@dataclass(frozen=True)
+class Shot:
+    """What kind of picture to take.
 
-    Args:
-        main: class in the centre.
-        companions: further objects to try to place.
+    Attributes:
         fill: lowest and highest share of the picture's short side that the main object takes.
+        shift: how far off centre it may be, in half-widths.
+        companions: further objects to try to place.
         clutter: background things to try to place.
-        shift: how far off centre the main object may be, in half-widths.
-        occlude: probability of something standing in front of it.
-        misplace: probability of a place where the object does not belong, so that the place cannot give it away.
+        occlude: probability of something standing in front of the main object.
+        misplace: probability of a place where it does not belong, so that the place cannot give it away.
     """
+
+    fill: tuple[float, float]
+    shift: float
+    companions: int = 0
+    clutter: int = 0
+    occlude: float = 0.0
+    misplace: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a further thing may go: share of the picture it takes, and distance in units of the main object's."""
+
+    share: tuple[float, float]
+    distance: tuple[float, float]
+
+
+_BESIDE = _Spot((0.16, 0.6), (0.45, 2.2))
+_ANYWHERE = _Spot((0.05, 0.7), (0.8, 3.5))
+_IN_FRONT = _Spot((0.25, 0.7), (0.35, 0.7))
+
+
+def compose(rng: Rng, main: str, shot: Shot) -> Scene:
+    """Set up a scene around one object of class ``main``."""
     kind = KINDS[main]
-    setting = _setting(rng, main, misplace)
-    first = _thing(rng, main, rotation(np.radians(_view(rng, kind))))
-    camera, forward = _camera(rng, kind, first, kind.zoom * rng.uniform(*fill), shift)
+    setting = _setting(rng, main, shot.misplace)
+    first = _thing(rng, main)
+    camera = _camera(rng, kind, first, kind.zoom * rng.uniform(*shot.fill), shot.shift)
     things = [first]
-    for name in rng.choice(setting.members, companions):
-        _place(rng, things, camera, KINDS[name], VOC_CLASSES.index(name), (0.16, 0.6), (0.45, 2.2))
-    for name in rng.choice(setting.clutter, clutter):
-        _place(rng, things, camera, Kind(CLUTTER[name], 0, 180), BACKGROUND, (0.05, 0.7), (0.8, 3.5))
-    if rng.random() < occlude:
-        _place(
-            rng,
-            things,
-            camera,
-            Kind(CLUTTER[rng.choice(setting.clutter)], 0, 180),
-            BACKGROUND,
-            (0.25, 0.7),
-            (0.35, 0.7),
-        )
-    stage = _surroundings(rng, setting, things, camera, forward)
-    return _assemble(stage, things, camera, light(rng, setting.indoors, forward + np.pi))
+    for name in rng.choice(setting.members, shot.companions):
+        _place(rng, things, camera, KINDS[name], VOC_CLASSES.index(name), _BESIDE)
+    for name in rng.choice(setting.clutter, shot.clutter):
+        _place(rng, things, camera, _clutter(name), BACKGROUND, _ANYWHERE)
+    if rng.random() < shot.occlude:
+        _place(rng, things, camera, _clutter(rng.choice(setting.clutter)), BACKGROUND, _IN_FRONT)
+    stage = _surroundings(rng, setting, things, camera)
+    return _assemble(stage, things, camera, light(rng, setting.indoors, HEADING + np.pi))
+
+
+def _clutter(name: str) -> Kind:
+    return Kind(CLUTTER[name], around=0, views=180)
 
 
 def _setting(rng: Rng, main: str, misplace: float) -> Setting:
@@ -133,17 +146,23 @@ def _corners(solids: Sequence[Solid]) -> np.ndarray:
     return np.concatenate(list(corners(solids)), axis=1)
 
 
-def _thing(rng: Rng, name: str, turn: np.ndarray) -> Thing:
+def _own(solids: Sequence[Solid]) -> list[Solid]:
+    """Without what merely came along."""
+    return [s for s in solids if s.part != PROP]
+
+
+def _thing(rng: Rng, name: str) -> Thing:
     """An object at the origin."""
+    turn = rotation(np.radians(_view(rng, KINDS[name])))
     solids = move(KINDS[name].build(rng), turn, [0, 0, 0])
-    own = _corners([s for s in solids if s.part != PROP])
-    return Thing(VOC_CLASSES.index(name), solids, float(np.hypot(own[0], own[2]).max()))
+    box = _corners(_own(solids))
+    return Thing(VOC_CLASSES.index(name), solids, float(np.hypot(box[0], box[2]).max()))
 
 
-def _camera(rng: Rng, kind: Kind, thing: Thing, fill: float, shift: float) -> tuple[Camera, float]:
-    """A camera on the +x side, so far away that every corner of the object lies within ``fill``; and its heading."""
+def _camera(rng: Rng, kind: Kind, thing: Thing, fill: float, shift: float) -> Camera:
+    """A camera on the +x side, so far away that every corner of the object lies within ``fill``."""
     tangent = np.tan(np.radians(rng.uniform(17, 30)))
-    box = _corners([s for s in thing.solids if s.part != PROP])
+    box = _corners(_own(thing.solids))
     low, high = box.min(1), box.max(1)
     center, rise = (low + high) / 2, np.radians(rng.uniform(*kind.rise))
     back = np.array([np.cos(rise), np.sin(rise), 0.0])
@@ -155,61 +174,48 @@ def _camera(rng: Rng, kind: Kind, thing: Thing, fill: float, shift: float) -> tu
     position[1] = max(position[1], 0.12 * (high[1] - low[1]), 0.05)
     slack = shift * tangent * distance
     target = center + frame[0] * rng.uniform(-slack, slack) + frame[1] * rng.uniform(-slack, slack) * 0.6
-    return Camera.looking(position, target, float(tangent), float(rng.normal(0, 0.02))), np.pi
+    return Camera.looking(position, target, float(tangent), float(rng.normal(0, 0.02)))
 
 
-def _place(
-    rng: Rng,
-    things: list[Thing],
-    camera: Camera,
-    kind: Kind,
-    class_id: int,
-    fill: tuple[float, float],
-    range_: tuple[float, float],
-) -> None:
-    """Put one more thing into view, unless a few tries find no free spot where it is neither tiny nor in the way."""
+def _place(rng: Rng, things: list[Thing], camera: Camera, kind: Kind, class_id: int, spot: _Spot) -> None:
+    """Put one more thing into view, unless a few tries find no free place where it is neither tiny nor in the way."""
     solids = move(kind.build(rng), rotation(np.radians(_view(rng, kind))), [0, 0, 0])
     box = _corners(solids)
-    size = float(np.ptp(box, axis=1).max())
-    reach = float(np.hypot(box[0], box[2]).max())
-    eye, right, back = camera.position, camera.axes[0], camera.axes[2]
-    heading = -back[[0, 2]] / np.hypot(back[0], back[2])
-    main_distance = float(np.hypot(eye[0], eye[2]))
+    size, reach = float(np.ptp(box, axis=1).max()), float(np.hypot(box[0], box[2]).max())
+    eye, right, back = (v[[0, 2]] for v in (camera.position, camera.axes[0], camera.axes[2]))  # seen from above
+    ahead = -back / np.hypot(*back)
+    nearest, farthest = np.array(spot.distance) * float(np.hypot(*eye))
     for _ in range(8):
-        distance = size / (2 * camera.tangent * rng.uniform(*fill))
-        distance = float(np.clip(distance, range_[0] * main_distance, range_[1] * main_distance))
-        lateral = rng.uniform(-0.95, 0.95) * camera.tangent * distance
-        spot = eye[[0, 2]] + distance * heading + lateral * right[[0, 2]]
+        distance = size / (2 * camera.tangent * rng.uniform(*spot.share))
+        distance = float(np.clip(distance, nearest, farthest))
+        at = eye + distance * ahead + rng.uniform(-0.95, 0.95) * camera.tangent * distance * right
         share = size / (2 * camera.tangent * distance)
-        clear = all(np.hypot(*(spot - t.spot)) > 0.85 * (reach + t.reach) for t in things)
-        if clear and 0.07 < share < 1.6 and distance > reach + 0.1 and distance < 45:
-            things.append(Thing(class_id, move(solids, np.eye(3), [spot[0], 0, spot[1]]), reach, spot))
+        free = all(np.hypot(*(at - t.spot)) > 0.85 * (reach + t.reach) for t in things)
+        if free and 0.07 < share < 1.6 and reach + 0.1 < distance < 45:
+            things.append(Thing(class_id, move(solids, np.eye(3), [at[0], 0, at[1]]), reach, at))
             return
 
 
-def _surroundings(rng: Rng, setting: Setting, things: list[Thing], camera: Camera, forward: float) -> list[Thing]:
+def _surroundings(rng: Rng, setting: Setting, things: list[Thing], camera: Camera) -> list[Thing]:
     """Ground, then walls behind everything or hills on the horizon."""
     stage = [[ground(rng, rng.choice(setting.grounds))]]
-    origin = np.zeros(3)
-    spread = _corners([s for t in things for s in t.solids if s.part != PROP])
-    scale = float(np.clip(np.ptp(spread[1]) / 1.5, 0.15, 1.0))
+    box = _corners(_own([s for t in things for s in t.solids]))
+    scale = float(np.clip(np.ptp(box[1]) / 1.5, 0.15, 1.0))
 
-    def offset(angle: float, gap: float) -> float:
+    def clear(angle: float) -> float:
+        """How far out in a direction a wall must be to leave all things and the camera on this side of it."""
         outward = np.array([np.cos(angle), 0, np.sin(angle)])
-        return float(max((outward @ spread).max(), outward @ camera.position)) + gap
+        return float(max((outward @ box).max(), outward @ camera.position))
 
     if setting.indoors or rng.random() < setting.walls:
-        angle = forward + rng.uniform(-0.45, 0.45)
+        angle = HEADING + rng.uniform(-0.45, 0.45)
         gap = rng.uniform(0.1, 1.6) * (scale if setting.indoors else 4.0)
-        stage += wall(rng, setting.indoors, angle, min(offset(angle, gap), 45.0), origin, scale)
-        if setting.indoors:
-            for side in (-np.pi / 2, np.pi / 2):
-                if rng.random() < 0.6:
-                    stage += wall(
-                        rng, True, angle + side, offset(angle + side, rng.uniform(0.2, 2.0) * scale), origin, scale
-                    )
+        stage += wall(rng, setting.indoors, angle, min(clear(angle) + gap, 45.0), scale)
+        for side in (angle - np.pi / 2, angle + np.pi / 2):
+            if setting.indoors and rng.random() < 0.6:
+                stage += wall(rng, True, side, clear(side) + rng.uniform(0.2, 2.0) * scale, scale)
     elif rng.random() < 0.6:
-        stage += hills(rng, camera.position * [1, 0, 1], forward)
+        stage += hills(rng, camera.position * [1, 0, 1], HEADING)
     return [Thing(BACKGROUND, solids) for solids in stage]
 
 

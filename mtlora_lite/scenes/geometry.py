@@ -190,7 +190,7 @@ class Solid:
     origin: Array = field(default_factory=lambda: np.zeros(3, np.float32))
 
     def hit(self, origin: Array, direction: Array) -> Array:
-        """T (N,) at which rays (3, N) or (3, 1) first meet the solid; inf where they miss."""
+        """Depths t (N,) at which rays (3, N) or (3, 1) first meet the solid; inf where they miss."""
         local = self.to_local @ (origin - self.center[:, None])
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # NaN is how a root says "I miss"
             return SHAPES[self.shape][0](local, self.to_local @ direction, self.size)
@@ -291,24 +291,16 @@ def ring(center: Sequence[float], axis: Sequence[float], outer: float, inner: fl
     """A tube around ``axis``: tyres and rims."""
     frame, _ = _upright(_f32([0, 0, 0]), _f32(axis))
     w = width / 2
-    return Solid(
-        "tube", _floats(outer, inner, w), _f32([[-outer, -w, -outer], [outer, w, outer]]), frame, _f32(center), look
-    )
+    reach = _f32([[-outer, -w, -outer], [outer, w, outer]])
+    return Solid("tube", _floats(outer, inner, w), reach, frame, _f32(center), look)
 
 
 def polyhedron(planes: Array, low, high, look: Any, center=(0, 0, 0), to_local=None, part: int = 0) -> Solid:
     """The convex body n·p <= h of rows (nx, ny, nz, h), with its lowest and highest corner."""
     planes = np.asarray(planes, np.float64)
     planes = _f32(planes / np.linalg.norm(planes[:, :3], axis=1, keepdims=True))
-    return Solid(
-        "polyhedron",
-        planes,
-        _f32([low, high]),
-        _f32(np.eye(3) if to_local is None else to_local),
-        _f32(center),
-        look,
-        part,
-    )
+    to_local = _f32(np.eye(3) if to_local is None else to_local)
+    return Solid("polyhedron", planes, _f32([low, high]), to_local, _f32(center), look, part)
 
 
 def box(center: Sequence[float], size: Sequence[float], look: Any, pitch=0.0, yaw=0.0, roll=0.0, part=0) -> Solid:

@@ -6,12 +6,11 @@ picture never depends on which others were rendered, in what order, or by whom.
 
 import numpy as np
 
-from ..pascal_mt import NORMALS_VALID_IDS, edges_from_label_map
-from ..tasks import IGNORE_INDEX, VOC_CLASSES
-from .compose import compose
-from .render import Scene, photograph
+from mtlora_lite.pascal_mt import NORMALS_VALID_IDS, edges_from_label_map
+from mtlora_lite.scenes.compose import Shot, compose
+from mtlora_lite.scenes.render import Scene, photograph
+from mtlora_lite.tasks import IGNORE_INDEX, VOC_CLASSES
 
-PERSON = VOC_CLASSES.index("person")
 SKY = 360  # a label of PASCAL-Context on which normals do not count
 _SCENES, _CROPS = 0, 1  # streams of random numbers
 
@@ -21,12 +20,13 @@ def render_scene(seed: int, index: int, size: int | tuple[int, int] = 128) -> di
 
     Args:
         seed: which world.
-        index: which picture of it; the same two numbers always give the same bytes.
+        index: which picture of it; the same two numbers give the same bytes, whatever the number of workers.
+            (Another make of processor may round a pixel in a few thousand differently.)
         size: side of the square picture, or (height, width).
 
     Returns:
         ``image`` uint8 (H, W, 3).
-        ``semseg`` uint8 (H, W): VOC ids, 255 on a one-pixel border that runs on the farther side of every outline.
+        ``semseg`` uint8 (H, W): VOC ids, 255 on a border of one pixel around objects, see ``_outline``.
         ``human_parts`` uint8 (H, W): 0 to 6, or 255 everywhere if no person is in view.
         ``sal`` uint8 (H, W): 1 on the objects that stand out, see ``saliency``.
         ``normals`` float32 (H, W, 3): unit, x right, y up, z towards the viewer; 255 in the sky.
@@ -37,8 +37,8 @@ def render_scene(seed: int, index: int, size: int | tuple[int, int] = 128) -> di
     height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng([seed, index, _SCENES])
     main = "person" if rng.random() < 0.15 else VOC_CLASSES[rng.integers(1, len(VOC_CLASSES))]  # persons carry a task
-    companions = int(rng.choice([0, 1, 2, 3], p=[0.2, 0.3, 0.3, 0.2]))
-    scene = compose(rng, main, companions, fill=(0.5, 1.05), clutter=int(rng.integers(0, 4)), shift=0.35, occlude=0.12)
+    companions, clutter = int(rng.choice([0, 1, 2, 3], p=[0.2, 0.3, 0.3, 0.2])), int(rng.integers(0, 4))
+    scene = compose(rng, main, Shot((0.5, 1.05), 0.35, companions, clutter, occlude=0.12))
     image, buffers = photograph(scene, rng, height, width)
     return {"image": image, **annotate(scene, image, **buffers)}
 
@@ -50,16 +50,8 @@ def render_crop(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, int]
     """
     rng = np.random.default_rng([seed, index, _CROPS])
     class_id = 1 + index % (len(VOC_CLASSES) - 1)
-    scene = compose(
-        rng,
-        VOC_CLASSES[class_id],
-        0,
-        fill=(0.68, 1.12),
-        clutter=int(rng.integers(0, 4)),
-        shift=0.16,
-        occlude=0.18,
-        misplace=0.2,
-    )
+    shot = Shot((0.68, 1.12), 0.16, clutter=int(rng.integers(0, 4)), occlude=0.18, misplace=0.2)
+    scene = compose(rng, VOC_CLASSES[class_id], shot)
     return photograph(scene, rng, size, size)[0], class_id
 
 
@@ -85,7 +77,10 @@ def annotate(
 
 
 def _outline(class_map: np.ndarray, instance: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Pixels just outside an object's outline (H, W): of two neighbours on either side of it, the farther one."""
+    """The border (H, W) that belongs to nobody: next to an object the background's pixel, between two the farther one.
+
+    Objects keep their own pixels, so that spokes and tails do not drown in the border.
+    """
     border = np.zeros(class_map.shape, bool)
     for axis in (0, 1):
         a, b = (slice(None, -1), slice(1, None)) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])

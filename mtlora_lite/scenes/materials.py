@@ -73,6 +73,12 @@ def pick(rng: np.random.Generator, colors: Sequence[Color], spread: float = 0.06
     return vary(rng, colors[rng.integers(len(colors))], spread)
 
 
+RUBBER = paint((0.045, 0.045, 0.05))
+CHROME = paint((0.7, 0.71, 0.73), gloss=0.8)
+STEEL = paint((0.35, 0.36, 0.38), gloss=0.4)
+GLASS = paint((0.07, 0.1, 0.13), gloss=1.0)
+
+
 # --- noise ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import Solid, cross
-from .materials import Color, albedo, noise
+from mtlora_lite.scenes.geometry import Solid, cross
+from mtlora_lite.scenes.materials import albedo, noise
 
 Array = np.ndarray
 FARTHEST = 58.0  # metres; what lies behind is sky
@@ -64,16 +64,17 @@ class Light:
         zenith, horizon: sky colours, sRGB.
         clouds: 0..1, share of the sky that is cloudy.
         haze: share of the horizon's colour mixed in per metre.
+        phase: which clouds.
     """
 
     direction: Array
-    sun: Color
-    ambient: Color
-    zenith: Color
-    horizon: Color
-    clouds: float = 0.0
-    haze: float = 0.0
-    phase: float = 0.0
+    sun: Array
+    ambient: Array
+    zenith: Array
+    horizon: Array
+    clouds: float
+    haze: float
+    phase: float
 
 
 @dataclass(frozen=True)
@@ -193,70 +194,82 @@ def crevices(depth: Array, reach: int) -> Array:
 def _box_blur(image: Array, reach: int) -> Array:
     """Mean over (2 reach + 1)² pixels, by running sums."""
     side = 2 * reach + 1
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (reach + 1, reach)
-        total = np.cumsum(np.pad(image, padding, mode="edge"), axis=axis, dtype=np.float64)
-        image = (
-            np.take(total, range(side, total.shape[axis]), axis) - np.take(total, range(total.shape[axis] - side), axis)
-        ) / side
+    for _ in ("down", "across"):
+        total = np.cumsum(np.pad(image, ((reach + 1, reach), (0, 0)), mode="edge"), axis=0, dtype=np.float64)
+        image = ((total[side:] - total[:-side]) / side).T
     return image.astype(np.float32)
 
 
-def shade(scene: Scene, rays: Array, owner: Array, depth: Array, open_sky: Array, pixel: float) -> tuple[Array, Array]:
-    """Colours in linear light and world normals, both (3, N), of what rays (3, N) met.
+@dataclass(frozen=True)
+class Samples:
+    """What N rays met.
 
-    Args:
+    Attributes:
+        rays: (3, N) directions.
         owner: (N,) index of the solid, -1 for the sky.
         depth: (N,) metres.
         open_sky: (N,) share of the ambient light that arrives.
-        pixel: width of a pixel at one metre.
     """
-    colour, normals = np.zeros((2, 3, len(owner)), np.float32)
-    seen, blank = np.flatnonzero(owner >= 0), np.flatnonzero(owner < 0)
-    colour[:, blank] = sky(rays[:, blank], scene.light)
-    who, t, d = owner[seen], depth[seen], rays[:, seen]
-    points = scene.camera.position[:, None] + t * d
-    normals[:, seen], local = surface(scene.solids, who, points)
-    base = albedo([s.look for s in scene.solids], who, local, t * pixel)
-    colour[:, seen] = _illuminate(scene, who, points, normals[:, seen], base, d, t, open_sky[seen])
+
+    rays: Array
+    owner: Array
+    depth: Array
+    open_sky: Array
+
+    @classmethod
+    def of(cls, rays: Array, owner: Array, depth: Array, where: Array) -> "Samples":
+        """Those pixels of a grid (H, W) that are marked in ``where`` (H, W)."""
+        open_sky = crevices(depth, reach=max(2, min(depth.shape) // 24))
+        return cls(rays[:, where], owner[where], depth[where], open_sky[where])
+
+    def __add__(self, other: "Samples") -> "Samples":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Samples(*[np.concatenate(pair, axis=-1) for pair in pairs])
+
+    def __getitem__(self, at: Array) -> "Samples":
+        return Samples(*[values[..., at] for values in vars(self).values()])
+
+
+def shade(scene: Scene, samples: Samples, pixel: float) -> tuple[Array, Array]:
+    """Colours in linear light and world normals, both (3, N); ``pixel`` is the width of one at a depth of one metre."""
+    colour, normals = np.zeros((2, *samples.rays.shape), np.float32)
+    blank, seen = np.flatnonzero(samples.owner < 0), np.flatnonzero(samples.owner >= 0)
+    colour[:, blank] = sky(samples.rays[:, blank], scene.light)
+    hits = samples[seen]
+    points = scene.camera.position[:, None] + hits.depth * hits.rays
+    normals[:, seen], local = surface(scene.solids, hits.owner, points)
+    base = albedo([s.look for s in scene.solids], hits.owner, local, hits.depth * pixel)
+    colour[:, seen] = _illuminate(scene, hits, points, normals[:, seen], base)
     return colour, normals
 
 
-def _illuminate(
-    scene: Scene, who: Array, points: Array, n: Array, base: Array, d: Array, t: Array, open_sky: Array
-) -> Array:
+def _illuminate(scene: Scene, hits: Samples, points: Array, n: Array, base: Array) -> Array:
     """Sun with shadows, ambient from above, highlight, glow, haze; all (3, N)."""
     light = scene.light
     sun = light.direction.astype(np.float32)
     facing = np.clip(sun @ n, 0.0, 1.0)
     day = np.flatnonzero(facing > 0)
-    reaches = np.zeros(len(t), np.float32)
-    start = points[:, day] + n[:, day] * (1e-3 + 1e-3 * t[day])
-    reaches[day] = lit(scene, start)
-    direct = facing * reaches
-    ambient = (0.62 + 0.38 * n[1]) * open_sky
+    reaches = np.zeros_like(facing)
+    reaches[day] = lit(scene, points[:, day] + n[:, day] * (1e-3 + 1e-3 * hits.depth[day]))  # off the own surface
+    ambient = (0.62 + 0.38 * n[1]) * hits.open_sky
     strength = np.array([light.sun, light.ambient], np.float32)  # (2, 3)
-    colour = base * (strength.T @ np.stack([direct, ambient]))
-    gloss, glow = np.array([(s.look.gloss, s.look.glow) for s in scene.solids], np.float32)[who].T
+    colour = base * (strength.T @ np.stack([facing * reaches, ambient]))
+    gloss, glow = np.array([(s.look.gloss, s.look.glow) for s in scene.solids], np.float32)[hits.owner].T
     shiny = np.flatnonzero(gloss > 0)
-    if len(shiny):
-        colour[:, shiny] += _highlight(light, sun, n[:, shiny], d[:, shiny], reaches[shiny]) * gloss[shiny]
+    colour[:, shiny] += _highlight(light, n[:, shiny], hits.rays[:, shiny], reaches[shiny]) * gloss[shiny]
     colour += (base - colour) * glow
-    if light.haze > 0:
-        veil = 1.0 - np.exp(-light.haze * t)
-        colour += (np.array(light.horizon, np.float32)[:, None] ** 2.2 - colour) * veil
-    return colour
+    veil = 1.0 - np.exp(-light.haze * hits.depth)
+    return colour + (light.horizon.astype(np.float32)[:, None] ** 2.2 - colour) * veil
 
 
-def _highlight(light: Light, sun: Array, n: Array, d: Array, reaches: Array) -> Array:
+def _highlight(light: Light, n: Array, rays: Array, reaches: Array) -> Array:
     """Blinn-Phong for the sun, and the sky mirrored at grazing angles (Schlick)."""
-    view = -d / np.sqrt((d * d).sum(0))
-    half = view + sun[:, None]
+    view = -rays / np.sqrt((rays * rays).sum(0))
+    half = view + light.direction.astype(np.float32)[:, None]
     half /= np.sqrt((half * half).sum(0))
     spark = np.clip((n * half).sum(0), 0, 1) ** 60 * reaches
     grazing = 0.06 + 0.6 * (1 - np.clip((n * view).sum(0), 0, 1)) ** 4
-    return spark + grazing * np.clip(0.4 + n[1], 0, 1) * np.array(light.horizon, np.float32)[:, None] ** 2.2
+    return spark + grazing * np.clip(0.4 + n[1], 0, 1) * light.horizon.astype(np.float32)[:, None] ** 2.2
 
 
 def photograph(scene: Scene, rng: np.random.Generator, height: int, width: int) -> tuple[Array, dict[str, Array]]:
@@ -273,15 +286,9 @@ def photograph(scene: Scene, rng: np.random.Generator, height: int, width: int) 
     corner_depth, corner_owner = visible(scene, at_corners)
     quads = _four_around(owner)  # (4, H+1, W+1)
     outline = (quads != quads[0]).any(0)
-    reach = max(2, min(height, width) // 24)
-    colour, normals = shade(  # both kinds of samples at once: (3, H W + outline corners)
-        scene,
-        np.concatenate([at_centers.reshape(3, -1), at_corners[:, outline]], axis=1),
-        np.concatenate([owner.ravel(), corner_owner[outline]]),
-        np.concatenate([depth.ravel(), corner_depth[outline]]),
-        np.concatenate([crevices(depth, reach).ravel(), crevices(corner_depth, reach)[outline]]),
-        pixel=2 * scene.camera.tangent / min(height, width),
-    )
+    samples = Samples.of(at_centers, owner, depth, np.ones_like(owner, bool))
+    samples += Samples.of(at_corners, corner_owner, corner_depth, outline)
+    colour, normals = shade(scene, samples, pixel=2 * scene.camera.tangent / min(height, width))
     count = height * width
     centers = colour[:, :count].T.reshape(height, width, 3)
     corners = _four_around(centers).mean(0)
