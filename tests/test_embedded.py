@@ -1,0 +1,89 @@
+"""The embedded backbone: its weights load through timm like any others, and are what their record says."""
+
+import json
+
+import pytest
+import timm
+import torch
+
+import mtlora_lite as ml
+from mtlora_lite.backbones import build_backbone
+from mtlora_lite.backbones.embedded import NUM_CLASSES, WEIGHTS_FILE
+from mtlora_lite.paths import data_dir
+from mtlora_lite.pretrain import RECORD_FILE, PretrainConfig, accuracy, augment
+from mtlora_lite.scenes import render_crop
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((data_dir() / RECORD_FILE).read_text())
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    """Crops of a seed that neither training nor the record's accuracy used."""
+    crops = [render_crop(PretrainConfig.seed + 2, index, 64) for index in range(200)]
+    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _ in crops])
+    return images, torch.tensor([label - 1 for _, label in crops])
+
+
+def test_it_recognises_new_crops_as_well_as_its_record_says(record, held_out):
+    model = timm.create_model("swin_scenes_tiny", pretrained=True)
+    assert accuracy(model, *held_out) == pytest.approx(record["held_out_accuracy"], abs=8)  # 200 crops: ±2.5 std
+
+
+def test_the_record_adds_up(record):
+    confusion = torch.tensor(record["confusion"])
+    assert confusion.shape == (NUM_CLASSES, NUM_CLASSES)
+    assert confusion.sum() == record["config"]["held_out"]
+    assert 100 * confusion.diagonal().sum() / confusion.sum() == pytest.approx(record["held_out_accuracy"])
+    assert record["parameters"] <= 3_000_000
+    assert [row["epoch"] for row in record["log"]] == list(range(1, record["config"]["epochs"] + 1))
+
+
+def test_the_weights_are_small_enough_to_commit():
+    assert (data_dir() / WEIGHTS_FILE).stat().st_size <= 6e6
+
+
+def test_at_another_size_only_the_clamped_window_tables_are_resized():
+    """At 64 pixels the last stage has 2x2 tokens, so its window is 2; at 128 it is 4 and the tables grow."""
+    at_64 = timm.create_model("swin_scenes_tiny", pretrained=True, num_classes=0).state_dict()
+    at_128 = build_backbone("swin_scenes_tiny", img_size=128).state_dict()
+    assert at_64["layers.3.blocks.0.attn.relative_position_bias_table"].shape == (9, 8)
+    for name, value in at_128.items():
+        if name.startswith("layers.3.") and name.endswith("bias_table"):
+            assert value.shape == (49, 8)
+            assert value.abs().max() > 0
+        else:
+            assert torch.equal(value, at_64[name]), name
+
+
+def test_pretrained_and_random_weights_differ():
+    options = {"backbone": "swin_scenes_tiny", "tasks": ["sal"], "img_size": 64}
+    pretrained, random = (ml.build_model(pretrained=choice, **options) for choice in (True, False))
+    assert pretrained.frozen_hash() != random.frozen_hash()
+    assert pretrained.frozen_hash() == ml.build_model(**options, rank=2).frozen_hash()
+
+
+def test_adapters_are_saved_alone_and_other_frozen_weights_are_refused(tmp_path):
+    model = ml.build_model(backbone="swin_scenes_tiny", tasks=["sal"], img_size=64, rank=2).eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = model(images)["sal"]
+    model.save_pretrained(tmp_path / "adapters")
+    model.save_pretrained(tmp_path / "full", full=True)
+    sizes = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("adapters", "full")}
+    assert sizes["adapters"] < 0.5 * sizes["full"]
+    for name in sizes:
+        assert torch.equal(ml.MultiTaskModel.from_pretrained(tmp_path / name)(images)["sal"], expected)
+
+    config = tmp_path / "adapters" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"frozen_sha256": "0"}))
+    with pytest.raises(ValueError, match="other frozen weights than 'swin_scenes_tiny'"):
+        ml.MultiTaskModel.from_pretrained(tmp_path / "adapters")
+
+
+def test_augmentation_keeps_shape_and_range(held_out):
+    images = augment(held_out[0][:8])
+    assert images.shape == (8, 3, 64, 64)
+    assert images.min() >= -2.2  # black and white, normalised
+    assert images.max() <= 2.7
