@@ -52,10 +52,19 @@ def test_at_another_size_only_the_clamped_window_tables_are_resized():
     assert at_64["layers.3.blocks.0.attn.relative_position_bias_table"].shape == (9, 8)
     for name, value in at_128.items():
         if name.startswith("layers.3.") and name.endswith("bias_table"):
-            assert value.shape == (49, 8)
-            assert value.abs().max() > 0
+            known, fitted = at_64[name].view(3, 3, 8), value.view(7, 7, 8)
+            assert torch.equal(fitted[2:5, 2:5], known)  # the offsets -1, 0, 1
+            assert torch.equal(fitted[0, 6], known[0, 2])  # farther ones as the farthest known
+            assert torch.equal(fitted[3, 0], known[1, 0])
         else:
             assert torch.equal(value, at_64[name]), name
+
+
+def test_tables_shrink_to_smaller_windows():
+    at_64 = timm.create_model("swin_scenes_tiny", pretrained=True, num_classes=0).state_dict()
+    name = "layers.2.blocks.0.attn.relative_position_bias_table"  # window 4 at 64 pixels, 2 at 32
+    at_32 = build_backbone("swin_scenes_tiny", img_size=32).state_dict()
+    assert torch.equal(at_32[name].view(3, 3, 4), at_64[name].view(7, 7, 4)[2:5, 2:5])
 
 
 def test_pretrained_and_random_weights_differ():
