@@ -1,4 +1,4 @@
-"""What tests share: two threads, fixed seeds, and small models with every number that could hide a bug set oddly."""
+"""What tests share: one thread, fixed seeds, and small models with every number that could hide a bug set oddly."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,35 @@ import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
 
+from mtlora_lite.model import build_model
+
+torch.set_num_threads(1)  # from the start, for sums depend on it; more threads only get in each other's way here
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests: official.py, oracle.py
 
 
 @pytest.fixture(autouse=True)
 def _deterministic():
-    torch.set_num_threads(2)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache of this session's own: rendered once, shared by its tests, and nothing of it is left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("MTLORA_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A saved model of two tasks with random weights, for 64 pixels."""
+    torch.manual_seed(0)
+    model = build_model(
+        backbone="swin_scenes_tiny", tasks=("semseg", "depth"), img_size=64, pretrained=False, rank=2, task_rank=2,
+        decoder_options={"expansion": 1},
+    )  # fmt: skip
+    return model.save_pretrained(tmp_path_factory.mktemp("run") / "model").parent
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_asking_again_renders_only_what_is_new(tmp_path, monkeypatch):
 
 
 def test_no_two_splits_share_a_scene():
-    worlds = [seed * len(datasets.SCENES_SPLITS) + i for seed in range(5) for i in range(len(datasets.SCENES_SPLITS))]
+    worlds = [datasets.world_of(split, seed) for seed in range(5) for split in datasets.SCENES_SPLITS]
     assert len(set(worlds)) == len(worlds)
 
 
