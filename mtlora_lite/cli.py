@@ -1,11 +1,13 @@
 """The command line: ``mtlora`` or ``python -m mtlora_lite``. Options are the fields of the commands' dataclasses."""
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import pandas as pd
 import tyro
@@ -14,9 +16,12 @@ from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import predict as predicting
 from mtlora_lite.datasets import BrokenFileError
+from mtlora_lite.decoders import DECODERS
 from mtlora_lite.engine import SCENES, TrainConfig, evaluate, train, validation_set, write_json
-from mtlora_lite.metrics import headline
+from mtlora_lite.methods import METHODS
+from mtlora_lite.metrics import PROTOCOLS, headline
 from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report
+from mtlora_lite.paths import command
 from mtlora_lite.tasks import TASKS
 
 PAPER_RANKS = (16, 32, 64)
@@ -25,14 +30,14 @@ PAPER_TASKS = ("semseg", "normals", "sal", "human_parts")
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Score a checkpoint.
+    """Score a checkpoint on a split.
 
     Attributes:
         checkpoint: folder written by training.
         data: "scenes" for the embedded set, or a folder in the PASCAL_MT layout.
         split: list of ids (a folder) or part of the scenes.
         count: number of scenes (embedded set only).
-        protocol: "standard", or "paper" for the conventions of the released evaluation.
+        protocol: "paper" for the conventions of the paper's released evaluation.
         out: also write the scores to this JSON file.
     """
 
@@ -46,10 +51,10 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class ParamsConfig:
-    """Count parameters: without --method those of the paper's six configurations, else of the model described.
+    """Count parameters: without --method those of the paper's six configurations, else those of the model described.
 
     Attributes:
-        method: a row of the method registry.
+        method: what is adapted and what is trained.
         backbone: a timm Swin name or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
@@ -64,22 +69,22 @@ class ParamsConfig:
 
 
 def run_demo(config: demonstrating.DemoConfig) -> int:
-    """Train MTLoRA and decoders-only on the embedded scenes in a few minutes and show what came of it."""
+    """Run ``demo``."""
     demonstrating.demo(config)
     return 0
 
 
 def run_train(config: TrainConfig) -> int:
-    """Train a model and evaluate it."""
+    """Run ``train``."""
     result = train(config)
     print(format_scores(result.metrics))
     print(f"\nWrote {config.out}/config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training).")
-    print(f"Next: mtlora predict PHOTO.jpg --checkpoint {config.out}")
+    print(f"Next: {command()} predict PHOTO.jpg --checkpoint {config.out}")
     return 0
 
 
 def run_eval(config: EvalConfig) -> int:
-    """Score a checkpoint on a split."""
+    """Run ``eval``."""
     model = predicting.load_checkpoint(config.checkpoint)
     where = TrainConfig(
         data=config.data, tasks=model.tasks, img_size=model.config.img_size[0], val_split=config.split,
@@ -96,25 +101,26 @@ def run_eval(config: EvalConfig) -> int:
 
 
 def run_predict(config: predicting.PredictConfig) -> int:
-    """Predict all tasks for photos."""
+    """Run ``predict``."""
     return predicting.report(*predicting.predict(config))
 
 
 def run_params(config: ParamsConfig) -> int:
-    """Count trainable and frozen parameters."""
-    print(published_counts() if config.method is None else parameter_report(_model(config, config.options)).to_string())
+    """Run ``params``."""
+    table = published_counts() if config.method is None else parameter_report(_model(config, config.options))
+    print(table.rename_axis(None).map(lambda count: f"{count:,}").to_string())
     return 0
 
 
 def run_compare(config: comparing.CompareConfig) -> int:
-    """Compare methods: same images and steps, several seeds, each with its own best learning rate."""
-    print(comparing.format_table(comparing.compare(config), config.base.tasks))
+    """Run ``compare``."""
+    print(comparing.format_table(comparing.compare(config), config.tasks))
     print(f"\nWrote {config.out}/table.json.")
     return 0
 
 
-def published_counts() -> str:
-    """Trainable parameters of the paper's six configurations, a row per group."""
+def published_counts() -> pd.DataFrame:
+    """Trainable parameters of the paper's six configurations: a row per group that any of them trains."""
     columns = {}
     for method in ("mtlora", "mtlora_plus"):
         for rank in PAPER_RANKS:
@@ -123,8 +129,8 @@ def published_counts() -> str:
             column["trainable"], column["model"] = report.loc["total", "trainable"], report.loc["total"].sum()
             columns[f"{method} r{rank}"] = column
     table = pd.DataFrame(columns).fillna(0).astype(int)
-    order = [title for title in (*(title for title, _ in REPORT_ROWS), "trainable", "model") if title in table.index]
-    return table.loc[order].map(lambda count: f"{count:,}").to_string()
+    order = (*(title for title, _ in REPORT_ROWS), "trainable", "model")
+    return table.loc[[title for title in order if title in table.index and table.loc[title].any()]]
 
 
 def _model(config: ParamsConfig, options: Mapping[str, Any]) -> MultiTaskModel:
@@ -147,16 +153,59 @@ def format_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
 
 # ---------------------------------------------------------------------------------------------------- the command line
 
-COMMANDS = {
-    "demo": run_demo,
-    "train": run_train,
-    "eval": run_eval,
-    "predict": run_predict,
-    "compare": run_compare,
-    "params": run_params,
+# A command: its options, whose docstring is its help, and what it does with them.
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "demo": (demonstrating.DemoConfig, run_demo),
+    "train": (TrainConfig, run_train),
+    "eval": (EvalConfig, run_eval),
+    "predict": (predicting.PredictConfig, run_predict),
+    "compare": (comparing.CompareConfig, run_compare),
+    "params": (ParamsConfig, run_params),
+}
+DESCRIPTION = "\n".join([
+    "Parameter-efficient multi-task learning for dense vision. Start with: mtlora demo",
+    "",
+    "Methods:",
+    *(f"  {name:14} {method.summary}" for name, method in METHODS.items()),
+])  # fmt: skip
+# What stands for the value of an option in --help, by the name of its field; otherwise its type does.
+VALUES: dict[str, str] = {
+    "photos": "PHOTO ...",
+    "checkpoint": "FOLDER",
+    "tasks": f"{{{','.join(TASKS)}}} ...",
+    "method": f"{{{','.join(METHODS)}}}",
+    "decoder": f"{{{','.join(DECODERS)}}}",
+    "protocol": f"{{{','.join(PROTOCOLS)}}}",
+    "rows": "METHOD ...",
+    "lrs": "FLOAT ...",
+    "seeds": "INT ...",
 }
 # What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
-USER_ERRORS = (ValueError, FileNotFoundError, BrokenFileError, FloatingPointError)
+USER_ERRORS = (ValueError, OSError, BrokenFileError, FloatingPointError)
+
+
+def _as_shown(config: type) -> type:
+    """The dataclass of a command's options, with what tyro is to show of them."""
+    hints = get_type_hints(config)
+    fields = [
+        (option.name, Annotated[hints[option.name], _shown(option.name)], _same_default(option))
+        for option in dataclasses.fields(config)
+    ]
+    names = {"__doc__": config.__doc__}
+    return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
+
+
+def _shown(name: str) -> Any:
+    return tyro.conf.arg(metavar=VALUES.get(name), help_behavior_hint=_default)
+
+
+def _default(text: str) -> str:
+    """Nothing for a default of nothing: the description says what happens then."""
+    return "" if text in ("", "None") else f"(default: {text})"
+
+
+def _same_default(option: dataclasses.Field) -> Any:
+    return field(default=option.default, default_factory=option.default_factory)
 
 
 def _registry() -> tyro.constructors.ConstructorRegistry:
@@ -169,7 +218,7 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
             return None
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs="*",
-            metavar="[KEY=VALUE [KEY=VALUE ...]]",
+            metavar="KEY=VALUE ...",
             instance_from_str=lambda words: dict(_option(word) for word in words),
             is_instance=lambda value: isinstance(value, Mapping),
             str_from_instance=lambda value: [f"{key}={json.dumps(item)}" for key, item in value.items()],
@@ -190,18 +239,28 @@ def _option(word: str) -> tuple[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    shown = {name: _as_shown(config) for name, (config, _) in COMMANDS.items()}
+    parsed = tyro.extras.subcommand_cli_from_dict(
+        shown,
+        prog="mtlora",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
+        registry=_registry(),
+    )
+    config, run = next((config, run) for config, run in COMMANDS.values() if isinstance(parsed, config))
     try:
-        return tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="mtlora",
-            description="Parameter-efficient multi-task learning for dense vision. Start with: mtlora demo",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
-            registry=_registry(),
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            return run(config(**vars(parsed)))
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning without the place in the source that gave it."""
+    print(f"warning: {message}", file=sys.stderr)

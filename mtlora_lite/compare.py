@@ -14,13 +14,25 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from mtlora_lite.engine import TrainConfig, evaluate, train, validation_set, write_json
+from mtlora_lite.engine import (
+    CONFIG_FILE,
+    Setting,
+    TrainConfig,
+    as_json,
+    evaluate,
+    train,
+    training_set,
+    validation_set,
+    write_json,
+)
+from mtlora_lite.methods import get_method
 from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
 from mtlora_lite.model import MultiTaskModel, parameter_report
 from mtlora_lite.tasks import TASKS
@@ -34,28 +46,28 @@ States = dict[str, dict[str, np.ndarray]]  # {task: {state: (images, size)}}
 
 
 @dataclass(frozen=True)
-class CompareConfig:
-    """One comparison; also the options of ``mtlora compare``.
+class CompareConfig(Setting):
+    """Compare methods on equal terms: same images and steps, several seeds, each with its own best learning rate.
 
     Attributes:
-        base: what all runs share.
-        rows: what is compared, see the top of this file.
+        out: folder for the runs and the table.
+        rows: methods; METHOD:random starts from random weights, single_task is one model per task.
         baseline: the row that Δm is relative to.
+        options: the options of the rows mtlora and mtlora_plus, such as rank and task_rank.
         lrs: learning rates that every row may choose from.
         seeds: of the runs; the first one also serves to choose.
         workers: runs at a time, each with one thread.
         replicates: resamples of the bootstrap.
-        out: folder for the runs and the table.
     """
 
-    base: TrainConfig = field(default_factory=TrainConfig)
+    out: Path = Path("runs/compare")
     rows: tuple[str, ...] = ("decoders_only", "mtlora", "mtlora:random", "full", "single_task")
     baseline: str = "decoders_only"
+    options: Mapping[str, Any] = field(default_factory=dict)
     lrs: tuple[float, ...] = (5e-4, 1.5e-3, 4.5e-3)
     seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 2
     replicates: int = 1000
-    out: Path = Path("runs/compare")
 
 
 @dataclass(frozen=True)
@@ -71,22 +83,29 @@ class Run:
         """The run as the engine takes it."""
         method = self.row.removesuffix(RANDOM)
         name = f"{self.row.replace(':', '-')}-{'-'.join(self.tasks)}-lr{self.lr:g}-seed{self.seed}"
-        return dataclasses.replace(
-            compare.base,
-            method=method,
-            pretrained=not self.row.endswith(RANDOM),
-            options=compare.base.options if method.startswith("mtlora") else {},
-            tasks=self.tasks,
-            lr=self.lr,
-            seed=self.seed,
-            val_split=TUNE_SPLIT,
-            out=compare.out / name,
-        )
+        shared = {field.name: getattr(compare, field.name) for field in dataclasses.fields(Setting)}
+        own = {
+            "out": compare.out / name,
+            "tasks": self.tasks,
+            "method": method,
+            "options": compare.options if method.startswith("mtlora") else {},
+            "pretrained": not self.row.endswith(RANDOM),
+            "val_split": TUNE_SPLIT,
+            "lr": self.lr,
+            "seed": self.seed,
+        }
+        return TrainConfig(**shared | own)
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
-    """Run what is not there yet, choose learning rates, and return the table that is also written to ``table.json``."""
-    parts = [(row, tasks) for row in config.rows for tasks in _parts(row, config.base.tasks)]
+    """Run what is not there yet, choose learning rates, and return the table that is also written to ``table.json``.
+
+    Raises:
+        ValueError: a row is no method, the baseline is no row, or a run in ``out`` was made with other settings.
+        FileNotFoundError: the data have no list for one of the splits.
+    """
+    _check(config)
+    parts = [(row, tasks) for row in config.rows for tasks in _parts(row, config.tasks)]
     first = config.seeds[0]
     tuning = [Run(row, tasks, lr, first) for row, tasks in parts for lr in config.lrs]
     _run_all(tuning, config)
@@ -100,6 +119,18 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     return table
 
 
+def _check(config: CompareConfig) -> None:
+    """Find out before the training, not after it, what is wrong; scenes are rendered here, once for all runs."""
+    for row in config.rows:
+        get_method(row.removesuffix(RANDOM))
+    if config.baseline not in config.rows:
+        raise ValueError(f"The baseline {config.baseline!r} is not among the rows {', '.join(config.rows)}.")
+    run = Run(config.baseline, config.tasks, config.lrs[0], config.seeds[0]).config(config)
+    training_set(run)
+    for split in (TUNE_SPLIT, TABLE_SPLIT):
+        validation_set(dataclasses.replace(run, val_split=split))
+
+
 def _parts(row: str, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The groups of tasks that a row trains together."""
     return [(task,) for task in tasks] if row.startswith("single_task") else [tasks]
@@ -107,22 +138,33 @@ def _parts(row: str, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def choose_lr(row: str, tasks: tuple[str, ...], config: CompareConfig) -> float:
     """The learning rate with the best mean gain over the first one, on the split that the table does not use."""
-    scores = {lr: _result(Run(row, tasks, lr, config.seeds[0]), config)[TUNE_SPLIT] for lr in config.lrs}
-    reference = headline(scores[config.lrs[0]])
-    return max(config.lrs, key=lambda lr: delta_m(headline(scores[lr]), reference))
+    scores = {lr: _tuning_scores(Run(row, tasks, lr, config.seeds[0]), config) for lr in config.lrs}
+    return max(config.lrs, key=lambda lr: delta_m(scores[lr], scores[config.lrs[0]]))
 
 
 # ------------------------------------------------------------------------------------------------------------- runs
 
 
 def _run_all(runs: Iterable[Run], config: CompareConfig) -> None:
-    missing = [run for run in runs if not (run.config(config).out / RESULT_FILE).is_file()]
+    missing = [run for run in runs if not _is_done(run.config(config))]
     if not missing:
         return
     with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(run_one, run, config) for run in missing]
         for job in tqdm(jobs, desc="compare", unit="run"):
             job.result()
+
+
+def _is_done(config: TrainConfig) -> bool:
+    """Whether the result of a run is there; that of a run with other settings raises ``ValueError``."""
+    if not (config.out / RESULT_FILE).is_file():
+        return False
+    before, now = json.loads((config.out / CONFIG_FILE).read_text()), as_json(dataclasses.asdict(config))
+    if changed := [name for name in now if before.get(name) != now[name]]:
+        raise ValueError(
+            f"{config.out} was run with another {' and '.join(changed)}: choose another folder, or remove this one."
+        )
+    return True
 
 
 def run_one(run: Run, config: CompareConfig) -> None:
@@ -142,14 +184,16 @@ def run_one(run: Run, config: CompareConfig) -> None:
     write_json(train_config.out / RESULT_FILE, record)  # last: its presence says that the run is complete
 
 
-def _result(run: Run, config: CompareConfig) -> dict:
-    return json.loads((run.config(config).out / RESULT_FILE).read_text())
+def _tuning_scores(run: Run, config: CompareConfig) -> dict[str, float]:
+    """Headline metric of each task on the split that learning rates are chosen on."""
+    result = json.loads((run.config(config).out / RESULT_FILE).read_text())
+    return {task: float("nan") if value is None else value for task, value in headline(result[TUNE_SPLIT]).items()}
 
 
 def _states(row: str, seed: int, chosen: Mapping, config: CompareConfig) -> States:
     """The states of one row and seed, over all of its models."""
     states: States = {}
-    for tasks in _parts(row, config.base.tasks):
+    for tasks in _parts(row, config.tasks):
         path = Run(row, tasks, chosen[row, tasks], seed).config(config).out / "states.npz"
         with np.load(path) as arrays:
             for name in arrays.files:
@@ -192,6 +236,8 @@ def _small_states(metrics: MetricSet) -> Iterable[tuple[str, str, torch.Tensor]]
 def weighted_headline(metrics: MetricSet, states: States, weights: np.ndarray) -> dict[str, float]:
     """Headline metric of each task when image i counts ``weights[i]`` times."""
     metrics.reset()
+    for meter in metrics.meters.values():
+        meter._update_count = 1  # or torchmetrics warns of a score without data
     for task, name, state in _small_states(metrics):
         total = torch.from_numpy(weights @ states[task][name])
         setattr(metrics.meters[task], name, total.view_as(state).to(state.dtype))
@@ -204,8 +250,8 @@ def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> pd.Da
     The interval is that of a paired bootstrap: each replicate draws images and seeds with replacement, the same ones
     for all rows, and compares what the rows score on them.
     """
-    metrics = build_metrics(config.base.tasks, protocol="standard")
-    images = len(next(iter(next(iter(states.values()))[0][config.base.tasks[0]].values())))
+    metrics = build_metrics(config.tasks, protocol="standard")
+    images = len(next(iter(next(iter(states.values()))[0][config.tasks[0]].values())))
     seeds = len(config.seeds)
 
     def scores(weights: np.ndarray, drawn: Iterable[int]) -> dict[str, list[dict[str, float]]]:
@@ -225,14 +271,19 @@ def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> pd.Da
     rows = {}
     for row, values in observed.items():
         low, high = np.percentile([replicate[row] for replicate in replicates], (2.5, 97.5))
-        rows[row] = {task: np.mean([v[task] for v in values]) for task in config.base.tasks}
-        rows[row] |= {f"{task} std": np.std([v[task] for v in values], ddof=1) for task in config.base.tasks}
+        rows[row] = {task: np.mean([v[task] for v in values]) for task in config.tasks}
+        rows[row] |= {f"{task} std": _std([v[task] for v in values]) for task in config.tasks}
         rows[row] |= {"delta_m": gain[row], "delta_m low": low, "delta_m high": high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _mean(values: list[dict[str, float]]) -> dict[str, float]:
     return {task: float(np.mean([value[task] for value in values])) for task in values[0]}
+
+
+def _std(values: list[float]) -> float:
+    """Standard deviation over seeds; nan for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def format_table(table: pd.DataFrame, tasks: Iterable[str]) -> str:
@@ -243,7 +294,8 @@ def format_table(table: pd.DataFrame, tasks: Iterable[str]) -> str:
         arrow = "↑" if row.higher_is_better else "↓"
         digits = 2 if task == "depth" else 1
         columns[f"{task} {row.metric} {row.unit} {arrow}"] = [
-            f"{mean:.{digits}f} ± {std:.{digits}f}" for mean, std in zip(table[task], table[f"{task} std"], strict=True)
+            f"{mean:.{digits}f}" + ("" if np.isnan(std) else f" ± {std:.{digits}f}")
+            for mean, std in zip(table[task], table[f"{task} std"], strict=True)
         ]
     columns["Δm % [95 %]"] = [
         f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -11,7 +11,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -33,58 +35,68 @@ WARMUP, START_LR, FINAL_LR = 20 / 300, 1e-3, 1e-2
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
 CLIP_NORM = 5.0
 SCENES = "scenes"
+CONFIG_FILE = "config.json"
 
 Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training run; also the options of ``mtlora train``.
+class Setting:
+    """What runs that are compared with each other have in common: images, backbone, decoder and length.
 
     Attributes:
         data: "scenes" for the embedded set, or a folder in the PASCAL_MT layout.
-        out: folder for the log, the metrics and the checkpoint.
         tasks: what to predict.
-        method: a row of the method registry.
         backbone: a timm Swin name or an embedded one.
-        pretrained: start from the backbone's pre-trained weights.
         img_size: side of the square training images, in pixels.
         train_split: list of ids (a folder) or part of the scenes to train on.
-        val_split: the same, to evaluate on.
         train_count: number of scenes to train on (embedded set only).
         val_count: number of scenes to evaluate on (embedded set only).
         steps: optimiser steps.
         batch_size: images per step.
-        lr: peak learning rate.
         flip: mirror half of the training images.
         rotate: rotate and zoom the training images, as the paper does on PASCAL-Context.
         drop_path: stochastic depth rate of the backbone's last block.
         decoder: which decoder.
         decoder_options: its options.
-        options: the method's options, such as rank and task_rank.
-        seed: of weights, order and augmentation.
     """
 
     data: str = SCENES
-    out: Path = Path("runs/train")
     tasks: tuple[str, ...] = tuple(TASKS)
-    method: str = "mtlora"
     backbone: str = "swin_scenes_tiny"
-    pretrained: bool = True
     img_size: int = 128
     train_split: str = "train"
-    val_split: str = "val"
     train_count: int = 1200
     val_count: int = 200
     steps: int = 600
     batch_size: int = 16
-    lr: float = 1e-3
     flip: bool = True
     rotate: bool = False
     drop_path: float = 0.05
     decoder: str = "hrnet"
     decoder_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Setting):
+    """Train a model and evaluate it.
+
+    Attributes:
+        out: folder for the log, the metrics and the checkpoint.
+        method: what is adapted and what is trained, a row of the method registry.
+        options: the method's options, such as rank and task_rank.
+        pretrained: start from the backbone's pre-trained weights.
+        val_split: list of ids (a folder) or part of the scenes to evaluate on.
+        lr: peak learning rate.
+        seed: of weights, order and augmentation.
+    """
+
+    out: Path = Path("runs/train")
+    method: str = "mtlora"
     options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
+    val_split: str = "val"
+    lr: float = 1e-3
     seed: int = 0
 
 
@@ -116,24 +128,18 @@ def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | 
 
     Raises:
         FloatingPointError: a loss is not finite; the message names the task and the images.
+        ValueError: something in ``config`` does not exist, or there are fewer images than one batch takes.
     """
     set_seed(config.seed)
     accelerator = Accelerator()
     model = build_from_config(config)
-    loader = DataLoader(
-        training_set(config),
-        config.batch_size,
-        shuffle=True,
-        drop_last=True,
-        collate_fn=collate,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
+    loader = training_loader(config)
     optimizer = torch.optim.AdamW(decay_groups(model), lr=config.lr, **ADAM)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, config.steps))
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 
     config.out.mkdir(parents=True, exist_ok=True)
-    write_json(config.out / "config.json", dataclasses.asdict(config))
+    write_json(config.out / CONFIG_FILE, dataclasses.asdict(config))
     start = time.perf_counter()
     log = _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step)
     seconds = time.perf_counter() - start
@@ -150,7 +156,7 @@ def _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step)
     model.train()
     log = []
     with (config.out / "log.jsonl").open("w") as file:
-        for step, batch in enumerate(_progress(_endless(loader), config), start=1):
+        for step, batch in enumerate(_progress(islice(_endless(loader), config.steps), config), start=1):
             total, losses = criterion(model(batch["image"]), batch)
             _check_finite(losses, batch)
             optimizer.zero_grad(set_to_none=True)
@@ -163,8 +169,6 @@ def _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step)
             log.append(record)
             if on_step:
                 on_step(record)
-            if step == config.steps:
-                return log
     return log
 
 
@@ -174,6 +178,17 @@ def _record(step: int, lr: float, total: Tensor, losses: Mapping[str, Tensor]) -
 
 def _progress(batches: Iterator, config: TrainConfig) -> Iterator:
     return tqdm(batches, total=config.steps, desc=f"train {config.method}", unit="step", leave=False)
+
+
+def training_loader(config: TrainConfig) -> DataLoader:
+    """The training images of a run in whole batches, in an order drawn from its seed."""
+    images = training_set(config)
+    if len(images) < config.batch_size:
+        raise ValueError(
+            f"The {len(images)} training images do not fill a batch of {config.batch_size}: lower batch_size."
+        )
+    order = torch.Generator().manual_seed(config.seed)
+    return DataLoader(images, config.batch_size, shuffle=True, drop_last=True, collate_fn=collate, generator=order)
 
 
 def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
@@ -275,4 +290,15 @@ def lr_factor(step: int, steps: int) -> float:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write readable JSON."""
-    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    path.write_text(json.dumps(as_json(content), indent=1) + "\n")
+
+
+def as_json(content: Any) -> Any:
+    """What reading it back from JSON gives: lists, paths as text, and None for what is not a finite number."""
+    if isinstance(content, Mapping):
+        return {key: as_json(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [as_json(value) for value in content]
+    if isinstance(content, float):
+        return float(content) if math.isfinite(content) else None
+    return content if isinstance(content, (str, int, NoneType)) else str(content)

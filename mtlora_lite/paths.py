@@ -1,6 +1,8 @@
-"""Where things live: the files that come with the package, and the folder for what it makes or downloads."""
+"""Where things live: the files that come with the package, the folder for what it makes, and its command line."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -27,3 +29,11 @@ def cache_dir() -> Path:
         folder = user_cache_path("mtlora_lite", appauthor=False)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def command() -> str:
+    """Return how this package's command line is called from here, for messages that say what to type next."""
+    installed = shutil.which("mtlora", path=Path(sys.executable).parent)
+    if not installed:
+        return "python -m mtlora_lite"
+    return "mtlora" if shutil.which("mtlora") == installed else os.path.relpath(installed)

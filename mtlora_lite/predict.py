@@ -1,8 +1,9 @@
 """Predictions on photos: one picture per photo, the photo and beside it what the model sees in it, task by task."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mtlora_lite.model import MultiTaskModel
-from mtlora_lite.paths import data_dir
+from mtlora_lite.paths import command, data_dir
 from mtlora_lite.photos import PhotoError, load_photo
 from mtlora_lite.transforms import eval_transform
 from mtlora_lite.viz import prediction_grid, save_png
@@ -21,17 +22,17 @@ DEMO_CHECKPOINT = "demo_mtlora"
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Predict all tasks for photos; also the options of ``mtlora predict``.
+    """Predict all tasks for photos.
 
     Attributes:
-        photos: JPEG or PNG files, of any size.
-        checkpoint: folder written by training; default: the model that comes with the package.
-        tasks: only these; default: all of the model's.
-        out: folder for the pictures, one ``<name>.png`` per photo.
+        photos: image files of any size: JPEG, PNG, WebP, TIFF, ...
+        checkpoint: folder written by training; if not given, the model that comes with the package.
+        tasks: only these; if not given, all that the model has.
+        out: folder for the pictures, one NAME.png per photo.
     """
 
     photos: tuple[Path, ...]
-    checkpoint: Path = data_dir() / DEMO_CHECKPOINT
+    checkpoint: Path | None = None
     tasks: tuple[str, ...] = ()
     out: Path = Path("runs/predictions")
 
@@ -39,17 +40,18 @@ class PredictConfig:
 def predict(config: PredictConfig) -> tuple[list[Path], list[str]]:
     """Write a picture per photo; returns the pictures and one sentence per photo that could not be used."""
     if not config.photos:
-        raise ValueError("No photo given: name at least one JPEG or PNG file.")
-    model = load_checkpoint(config.checkpoint)
+        raise ValueError(f"No photo given. Name one or more image files: {command()} predict PHOTO.jpg ANOTHER.png")
+    model = load_checkpoint(config.checkpoint or data_dir() / DEMO_CHECKPOINT)
     pictures, problems = [], []
-    for path, name in tqdm(list(zip(config.photos, _names(config.photos), strict=True)), unit="photo", leave=False):
+    targets = _targets(config.photos, config.out)
+    for path, target in tqdm(list(zip(config.photos, targets, strict=True)), desc="predict", unit="photo", leave=False):
         try:
             image, logits = predict_photo(model, path, config.tasks or model.tasks)
         except PhotoError as error:
             problems.append(str(error))
             continue
         figure = prediction_grid(image, logits, tasks=list(logits), cell=2.6)
-        pictures.append(save_png(figure, config.out / f"{name}.png"))
+        pictures.append(save_png(figure, target))
     return pictures, problems
 
 
@@ -66,14 +68,20 @@ def predict_photo(model: MultiTaskModel, path: Path, tasks: Sequence[str]) -> tu
     return image, model(image, tasks)
 
 
-def _names(paths: Iterable[Path]) -> list[str]:
-    """One file name per photo; photos of the same name in several folders are numbered, so that none is lost."""
-    taken: dict[str, int] = {}
-    names = []
-    for path in paths:
-        taken[path.stem] = taken.get(path.stem, 0) + 1
-        names.append(path.stem if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}")
-    return names
+def _targets(photos: Sequence[Path], out: Path) -> list[Path]:
+    """A file for each photo's picture: none for two photos of one name, and none that is itself one of the photos."""
+    taken = {_identity(path) for path in photos}
+    targets = []
+    for path in photos:
+        names = (f"{path.stem}{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
+        targets.append(next(out / name for name in names if _identity(out / name) not in taken))
+        taken.add(_identity(targets[-1]))
+    return targets
+
+
+def _identity(path: Path) -> str:
+    """The same for two paths of one file, also where capital letters make no difference."""
+    return str(path.resolve()).casefold()
 
 
 def report(pictures: Sequence[Path], problems: Sequence[str]) -> int:

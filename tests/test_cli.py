@@ -1,0 +1,170 @@
+"""The command line through its entry point: help that names everything, and one line for whatever is wrong."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mtlora_lite import cli
+from mtlora_lite.cli import COMMANDS, main
+from mtlora_lite.methods import METHODS
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def helptext(capsys, *arguments):
+    """What --help prints, without the frames around it."""
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--help"])
+    assert stopped.value.code == 0
+    return re.sub(r"[│|╭╮╰╯─+]", " ", capsys.readouterr().out)
+
+
+# -------------------------------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_and_explains_every_option(command, capsys):
+    config, _ = COMMANDS[command]
+    text = helptext(capsys, command)
+    listed = re.findall(r"^ +--([a-z-]+)", text, re.MULTILINE)
+    for option in dataclasses.fields(config):
+        positional = option.default is option.default_factory is dataclasses.MISSING
+        assert positional or option.name.replace("_", "-") in listed
+        documented = "".join(base.__doc__ for base in config.__mro__[:-1])
+        description = re.search(rf"^ +{option.name}: (.*)$", documented, re.MULTILINE)[1]
+        assert description in " ".join(text.split())
+    assert config.__doc__.splitlines()[0] in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_default_that_says_nothing_and_no_path_of_this_machine(command, capsys):
+    text = helptext(capsys, command)
+    assert not re.search(r"default:\s*\)|None|``", text)
+    assert str(ROOT) not in "".join(text.split())
+
+
+def test_the_first_help_lists_commands_and_methods(capsys):
+    text = helptext(capsys)
+    for command in COMMANDS:
+        assert f"• {command}" in text
+    for name, method in METHODS.items():
+        assert re.search(rf"^  {name} +{re.escape(method.summary)}$", text, re.MULTILINE)
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+SMALL = ["--no-pretrained", "--img-size", "32", "--train-count", "4", "--val-count", "2", "--batch-size", "2"]
+WRONG = {
+    "task": (["train", "--tasks", "semsge"], "Unknown task 'semsge'. Did you mean 'semseg'"),
+    "task given twice": (["train", "--tasks", "sal", "sal"], "repeated: sal"),
+    "method": (["train", "--method", "mtlroa"], "Unknown method 'mtlroa'. Did you mean 'mtlora'"),
+    "method's option": (["train", "--options", "rnak=4"], "no option 'rnak'. Did you mean 'rank'"),
+    "method for one task": (["train", "--no-pretrained", "--method", "single_task"], "one task per model"),
+    "decoder": (["train", *SMALL, "--decoder", "unet"], "Unknown decoder 'unet'. Decoders: hrnet"),
+    "decoder's option": (["train", *SMALL, "--decoder-options", "wide=2"], "no option 'wide'"),
+    "backbone": (["train", "--backbone", "swin_tinny"], "Unknown backbone 'swin_tinny'"),
+    "size": (["train", "--img-size", "100"], "not a multiple of 32"),
+    "data folder": (["train", *SMALL, "--data", "nowhere"], "no data folder nowhere"),
+    "split": (["train", *SMALL, "--train-split", "dev"], "No split 'dev' of the scenes; choose one of train"),
+    "count": (["train", *SMALL, "--train-count", "0"], "at least 1"),
+    "batch": (["train", *SMALL, "--batch-size", "5"], "4 training images do not fill a batch of 5"),
+    "no checkpoint to score": (["eval", "nowhere"], "nowhere holds no saved model"),
+    "data to score on": (["eval", "CHECKPOINT", "--data", "nowhere"], "no data folder nowhere"),
+    "split to score on": (["eval", "CHECKPOINT", "--split", "dev"], "No split 'dev'"),
+    "protocol": (["eval", "CHECKPOINT", "--count", "2", "--protocol", "x"], "Unknown protocol 'x'. There are: paper"),
+    "no photo": (["predict"], "No photo given. Name one or more image files: .* predict PHOTO.jpg"),
+    "no checkpoint to predict with": (["predict", "a.jpg", "--checkpoint", "nowhere"], "nowhere holds no saved model"),
+    "task to predict": (["predict", "PHOTO", "--checkpoint", "CHECKPOINT", "--tasks", "sal"], "no task 'sal'"),
+    "out is a file": (["predict", "PHOTO", "--checkpoint", "CHECKPOINT", "--out", "PHOTO"], "photo.png"),
+    "row": (["compare", "--rows", "mtlora:rnadom"], "Unknown method 'mtlora:rnadom'. Did you mean"),
+    "baseline": (["compare", "--rows", "mtlora", "--baseline", "full"], "'full' is not among the rows mtlora"),
+    "split to compare on": (["compare", "--data", "SAMPLE"], "No split 'test'"),
+    "rank": (["params", "--options", "rank=[1,2]", "--method", "mtlora"], "rank"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_said_in_one_line(what, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    places = {"CHECKPOINT": checkpoint, "PHOTO": "photo.png", "SAMPLE": ROOT / "data" / "sample"}
+    arguments, message = WRONG[what]
+    assert main([str(places.get(word, word)) for word in arguments]) == 2
+    seen = (line.split("\r")[-1] for line in capsys.readouterr().err.split("\n"))  # progress bars wipe themselves out
+    (line,) = (line for line in seen if line.strip())
+    assert line.startswith("error: ")
+    assert re.search(message, line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "demo, train, eval, predict, compare, params"),
+        (["trian"], "trian"),
+        (["train", "--stepz", "3"], "--steps"),
+        (["train", "--steps", "x"], "--steps"),
+        (["train", "--options", "rank"], "KEY=VALUE"),
+        (["eval"], "FOLDER"),
+    ],
+)
+def test_what_cannot_be_parsed_ends_with_status_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "demo", (COMMANDS["demo"][0], interrupted))
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+# ----------------------------------------------------------------------------------------------- the small commands
+
+
+def test_options_are_json_or_words():
+    words = ["rank=4", "scale=[1,2,3,4]", "combine=addition", 'task_rank={"sal": 2}', "task_scale=null", "name=a=b"]
+    expected = [4, [1, 2, 3, 4], "addition", {"sal": 2}, None, "a=b"]
+    assert [cli._option(word)[1] for word in words] == expected
+
+
+def test_params_of_the_papers_configurations(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "PAPER_RANKS", (16,))
+    assert main(["params"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert re.findall(r"\S+ r16", header) == ["mtlora r16", "mtlora_plus r16"]
+    counts = {" ".join(title): (ours, plus) for *title, ours, plus in map(str.split, rows)}
+    assert counts["trainable"] == ("4,953,146", "3,469,370")  # the paper's table 1: 4.95 M and 3.47 M
+    assert counts["TA-LoRA merging"] == ("0", "64,512")
+    assert ("0", "0") not in counts.values()
+
+
+def test_params_of_one_model(capsys):
+    options = ["--backbone", "swin_scenes_tiny", "--img-size", "64", "--tasks", "sal", "--options", "rank=3"]
+    assert main(["params", "--method", "mtlora", *options]) == 0
+    one = capsys.readouterr().out
+    assert main(["params", "--method", "mtlora", *options[:-1], "rank=6"]) == 0
+    two = capsys.readouterr().out
+    count = [int(re.search(r"TA-LoRA mlp +([\d,]+)", text)[1].replace(",", "")) for text in (one, two)]
+    assert 2 * count[0] == count[1]
+
+
+def test_eval_writes_what_it_prints(checkpoint, tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    assert main(["eval", str(checkpoint), "--data", str(ROOT / "data/sample"), "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["images"] == 8
+    assert set(record["metrics"]) == {"semseg", "depth"}
+    printed = capsys.readouterr().out
+    assert f"{record['metrics']['depth']['rmse']:.2f} m" in printed
+    assert f"{record['metrics']['semseg']['mIoU']:.2f} %" in printed
