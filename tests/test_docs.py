@@ -1,0 +1,167 @@
+"""The pages people read: their code runs, their commands exist, their links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+import mtlora_lite as ml
+from mtlora_lite import cli, pascal_mt, tasks
+from mtlora_lite.backbones import parameter_group
+from mtlora_lite.methods import METHODS, Method
+from mtlora_lite.methods.full import NoOptions
+from mtlora_lite.paths import data_dir
+from mtlora_lite.transforms import collate, eval_transform
+from mtlora_lite.viz import prediction_grid
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "GLOSSARY.md", "CONTRIBUTING.md", "data/README.md")
+TEXT = {page: (ROOT / page).read_text() for page in PAGES}
+
+pytestmark = pytest.mark.usefixtures("cache")
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def blocks(page, language):
+    fenced = re.findall(r"^```([^\n]*)\n(.*?)^```$", TEXT[page], re.MULTILINE | re.DOTALL)
+    return [block for found, block in fenced if found == language]
+
+
+# ------------------------------------------------------------------------------------------------------ code that runs
+
+
+def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    assert len(blocks("README.md", "python")) == 3
+    for block in blocks("README.md", "python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["shared"].shape == (8, 384)
+    assert names["private"].shape == (2, 8, 384)
+    assert names["logits"]["semseg"].shape == (1, 21, 128, 128)
+    assert set(names["losses"]) == {"semseg", "normals", "depth"}
+    assert (tmp_path / "runs/mine/model.safetensors").is_file()
+    printed = capsys.readouterr().out
+    assert "TS-LoRA" in printed
+    assert str(ml.headline(names["scores"])) in printed
+
+
+def test_the_readmes_shares_are_those_of_the_model():
+    model = ml.build_model(
+        "mtlora",
+        backbone="swin_tiny_patch4_window7_224",
+        tasks=cli.PAPER_TASKS,
+        img_size=448,
+        pretrained=False,
+        rank=16,
+    )
+    counted = dict.fromkeys(("frozen", "private", "shared"), 0)
+    for name, parameter in model.named_parameters():
+        private = name.startswith("decoders.") or "lora_ts_" in name
+        counted["private" if private else "shared" if parameter.requires_grad else "frozen"] += parameter.numel()
+    stated = re.findall(r"^\| \*\*(\w+)\*\*.*\| +([\d,]+) \|$", TEXT["README.md"], re.MULTILINE)
+    assert {name: int(number.replace(",", "")) for name, number in stated} == counted
+
+
+def test_a_task_is_added_as_contributing_says(monkeypatch):
+    (row,), (target,) = blocks("CONTRIBUTING.md", "python task"), blocks("CONTRIBUTING.md", "python target")
+    task = eval(row, {"Task": tasks.Task})
+    monkeypatch.setitem(tasks.TASKS, task.key, task)
+    for key, value in eval(f"{{{target}}}", vars(pascal_mt)).items():
+        monkeypatch.setitem(pascal_mt.TARGETS, key, value)
+    names = ["sky", "semseg"]
+    data = ml.PascalContext(data_dir() / "sample", "val", names, eval_transform(64))
+    batch = collate([data[index] for index in range(2, 6)])
+    assert 0 < batch["sky"].float().mean() < 0.5
+    model = ml.build_model(backbone="swin_scenes_tiny", tasks=names, img_size=64, rank=2)
+    logits = model(batch["image"])
+    total, losses = ml.MultiTaskLoss(names)(logits, batch)
+    total.backward()
+    assert torch.isfinite(losses["sky"])
+    prediction_grid(batch["image"], logits, batch)
+    assert 0 <= ml.headline(ml.evaluate(model, data))["sky"] <= 100
+
+
+def test_a_method_is_added_as_contributing_says(monkeypatch):
+    (function,), (row,) = blocks("CONTRIBUTING.md", "python method"), blocks("CONTRIBUTING.md", "python row")
+    names = {"parameter_group": parameter_group, "Method": Method, "NoOptions": NoOptions}
+    exec(function, names)
+    for name, method in eval(f"{{{row}}}", names).items():
+        monkeypatch.setitem(METHODS, name, method)
+    model = ml.build_model("norms", backbone="swin_scenes_tiny", tasks=["sal"], img_size=64)
+    trained = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all("norm" in name for name in trained)
+
+
+# ------------------------------------------------------------------------------------------------- commands that exist
+
+
+def commands():
+    """Every ``mtlora ...`` and ``python -m mtlora_lite ...`` in code, with continued lines joined."""
+    for page, text in TEXT.items():
+        code = blocks(page, "bash") + re.findall("`(mtlora .+?)`", text)
+        for line in "\n".join(code).replace("\\\n", " ").splitlines():
+            if found := re.search(r"(?:^|/|; )(?:mtlora|python -m mtlora_lite) (?!COMMAND)(\w.*)", line.split("#")[0]):
+                yield found[1]
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_are_understood(command, monkeypatch):
+    seen = []
+    for name, (config, _) in list(cli.COMMANDS.items()):
+        monkeypatch.setitem(cli.COMMANDS, name, (config, seen.append))
+    cli.main(shlex.split(command))
+    assert len(seen) == 1
+
+
+def test_all_commands_and_methods_are_in_the_readme():
+    table = re.findall(r"^\| `(\w+)` +\| .* \| `mtlora (\w+)", TEXT["README.md"], re.MULTILINE)
+    assert table == [(name, name) for name in cli.COMMANDS]
+    methods = re.search(r"Methods: ([^.]*)\.", TEXT["README.md"])[1]
+    assert re.findall("`(.+?)`", methods) == list(METHODS)
+
+
+@each_page
+def test_make_targets_exist(page):
+    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT[page], re.MULTILINE)) <= known
+
+
+# ------------------------------------------------------------------------------------------ links, files, layouts
+
+
+@each_page
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT[page])
+    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert not missing
+
+
+@each_page
+def test_named_files_exist(page):
+    places = ("", "mtlora_lite", "tests", "notebooks")
+    for name in re.findall(r"`([\w/.-]+\.(?:py|md|toml|lock|yml))`", TEXT[page]):
+        assert any((ROOT / place / name).is_file() for place in places), name
+
+
+def test_the_readmes_layout_is_the_readers():
+    (layout,) = (block for block in blocks("README.md", "") if block.startswith("PASCAL_MT/"))
+    for patterns in pascal_mt.FILES.values():
+        for pattern in patterns:
+            folder, name = pattern.format(id="<id>").rsplit("/", 1)
+            assert f"{folder}/{name}" in layout
+    assert f"{pascal_mt.SPLITS}/<split>.txt" in layout
+
+
+@each_page
+def test_nothing_of_one_machine(page):
+    assert str(ROOT.parent) + "/" not in TEXT[page]
+    assert max(len(line) for line in TEXT[page].splitlines() if not line.startswith(("|", "!", '"'))) <= 120
+
+
+def test_contributing_names_tables_that_exist():
+    for module, name in re.findall(r"`(targets|metrics|viz|losses)\.(\w+)`", TEXT["CONTRIBUTING.md"]):
+        assert hasattr(__import__(f"mtlora_lite.{module}", fromlist=[name]), name)
