@@ -7,21 +7,28 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab lint lock
+.PHONY: help setup demo test notebooks sample lab lint lock
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed  ## create the environment: the locked packages and this one, editable
 
-demo: $(VENV)/.installed  ## see all tasks predicted for one image, in a minute or so on a CPU
+demo: $(VENV)/.installed  ## train MTLoRA and a baseline on the embedded scenes, in minutes on a CPU
 	$(BIN)/python -m mtlora_lite demo
 
-test: $(VENV)/.installed  ## run the tests
+test: $(VENV)/.installed  ## run the tests, then the notebooks, whose outputs must be those that are stored
 	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q --nbval --nbval-sanitize-with notebooks/sanitize.cfg notebooks/
 
-lab: $(VENV)/.installed  ## open JupyterLab
-	$(BIN)/jupyter lab
+notebooks: $(VENV)/.installed  ## execute the notebooks and store their outputs
+	$(BIN)/python notebooks/execute.py
+
+sample: $(VENV)/.installed  ## write data/sample and data/contact_sheet.png anew
+	$(BIN)/python -m mtlora_lite.sample
+
+lab: $(VENV)/.installed  ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_one_image_many_tasks.ipynb
 
 lint: $(VENV)/.installed  ## check style and formatting
 	$(BIN)/ruff check .

@@ -1,0 +1,36 @@
+"""Execute the notebooks and store what they print and draw: ``make notebooks``, or with names as arguments.
+
+Outputs are written without what differs from run to run: times, versions of Python, and the state of widgets.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def execute(path: Path) -> None:
+    """Run one notebook from top to bottom and write it back; an error in a cell is raised and nothing is written."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        resources={"metadata": {"path": str(FOLDER)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+    )
+    client.execute()
+    for cell in notebook.cells:
+        if "no-output" in cell.metadata.get("tags", ()):
+            cell.outputs = []  # widgets, progress bars: dead without the kernel that made them
+    notebook.metadata.language_info = {"name": "python"}
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for path in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
+        print(path.name, flush=True)
+        execute(path)
