@@ -36,4 +36,7 @@ def command() -> str:
     installed = shutil.which("mtlora", path=Path(sys.executable).parent)
     if not installed:
         return "python -m mtlora_lite"
-    return "mtlora" if shutil.which("mtlora") == installed else os.path.relpath(installed)
+    if installed == shutil.which("mtlora"):
+        return "mtlora"
+    here = Path.cwd()
+    return str(Path(installed).relative_to(here)) if Path(installed).is_relative_to(here) else installed

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from mtlora_lite import cli
 from mtlora_lite.cli import COMMANDS, main
 from mtlora_lite.methods import METHODS
+from mtlora_lite.paths import command
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,10 +30,10 @@ def helptext(capsys, *arguments):
 # -------------------------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_and_explains_every_option(command, capsys):
-    config, _ = COMMANDS[command]
-    text = helptext(capsys, command)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_and_explains_every_option(name, capsys):
+    config, _ = COMMANDS[name]
+    text = helptext(capsys, name)
     listed = re.findall(r"^ +--([a-z-]+)", text, re.MULTILINE)
     for option in dataclasses.fields(config):
         positional = option.default is option.default_factory is dataclasses.MISSING
@@ -42,17 +44,17 @@ def test_help_names_and_explains_every_option(command, capsys):
     assert config.__doc__.splitlines()[0] in text
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_no_default_that_says_nothing_and_no_path_of_this_machine(command, capsys):
-    text = helptext(capsys, command)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_no_default_that_says_nothing_and_no_path_of_this_machine(name, capsys):
+    text = helptext(capsys, name)
     assert not re.search(r"default:\s*\)|None|``", text)
     assert str(ROOT) not in "".join(text.split())
 
 
 def test_the_first_help_lists_commands_and_methods(capsys):
     text = helptext(capsys)
-    for command in COMMANDS:
-        assert f"• {command}" in text
+    for name in COMMANDS:
+        assert f"• {name}" in text
     for name, method in METHODS.items():
         assert re.search(rf"^  {name} +{re.escape(method.summary)}$", text, re.MULTILINE)
 
@@ -127,6 +129,21 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setitem(COMMANDS, "demo", (COMMANDS["demo"][0], interrupted))
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+def test_messages_name_the_program_as_it_can_be_typed(tmp_path, monkeypatch):
+    program = tmp_path / "here" / "bin" / "mtlora"
+    program.parent.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    assert command() == "python -m mtlora_lite"
+    program.touch(mode=0o755)
+    assert command() == str(Path("bin", "mtlora"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert command() == str(program)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert command() == "mtlora"
 
 
 # ----------------------------------------------------------------------------------------------- the small commands

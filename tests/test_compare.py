@@ -33,11 +33,19 @@ SMALL = {
 pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.filterwarnings("error::UserWarning")]
 
 
+def arguments(out):
+    """The same on the command line."""
+    numbers = ("img_size", "train_count", "val_count", "steps", "batch_size", "workers", "replicates")
+    options = [f"--{name.replace('_', '-')}={SMALL[name]}" for name in numbers]
+    options += ["--tasks", *TASKS, "--rows", *ROWS, "--baseline", ROWS[0], "--lrs", "1e-3", "1e-2", "--seeds", "0", "1"]
+    return [*options, "--options", "rank=2", "task_rank=2", "--decoder-options", "expansion=1", "--out", str(out)]
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, cache):
-    """The settings of a comparison that has been run."""
+    """The settings of a comparison that the command line has run."""
     config = CompareConfig(**SMALL, out=tmp_path_factory.mktemp("runs") / "compare")
-    compare(config)
+    assert main(["compare", *arguments(config.out)]) == 0
     return config
 
 
@@ -92,11 +100,7 @@ def test_results_of_other_settings_are_not_taken_for_these(config):
 
 
 def test_the_command_prints_the_table_of_what_is_there(config, table, capsys):
-    options = ["--tasks", *TASKS, "--rows", *ROWS, "--baseline", ROWS[0], "--out", str(config.out)]
-    options += ["--lrs", "1e-3", "1e-2", "--seeds", "0", "1", "--workers", "1", "--replicates", "50"]
-    options += ["--options", "rank=2", "task_rank=2", "--decoder-options", "expansion=1"]
-    options += [f"--{key.replace('_', '-')}={SMALL[key]}" for key in ("img_size", "train_count", "val_count", "steps")]
-    assert main(["compare", *options, "--batch-size", "4"]) == 0
+    assert main(["compare", *arguments(config.out)]) == 0
     printed = capsys.readouterr().out
     for row in ROWS:
         (line,) = (line for line in printed.splitlines() if line.startswith(row))
