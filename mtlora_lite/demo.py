@@ -19,6 +19,11 @@ from mtlora_lite.viz import prediction_grid, save_png
 
 METHOD, BASELINE = "mtlora", "decoders_only"
 PICTURES = 8  # held-out images in predictions.png
+SPLIT = "test"  # the learning rates were chosen on "val"
+LEARNING_RATES = {BASELINE: 3e-3, METHOD: 1e-3}  # peak
+OPTIONS = {BASELINE: {}, METHOD: {"rank": 8, "task_rank": 4, "scale": 4.0}}
+DECODER_OPTIONS = {"expansion": 1}  # a quarter of the paper's head: what suits a backbone of a tenth of its size
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,6 @@ class DemoConfig:
             steps=self.steps, batch_size=BATCH_SIZE, train_count=self.train_count, val_split=SPLIT,
             val_count=self.val_count, seed=self.seed, out=self.out / method,
         )  # fmt: skip
-
-
-SPLIT = "test"  # the learning rates were chosen on "val"
-LEARNING_RATES = {BASELINE: 3e-3, METHOD: 1e-3}  # peak; of 1e-3 and 3e-3, and 4e-4, 1e-3 and 3e-3
-OPTIONS = {BASELINE: {}, METHOD: {"rank": 8, "task_rank": 4, "scale": 4.0}}
-DECODER_OPTIONS = {"expansion": 1}  # a quarter of the paper's head: what suits a backbone of a tenth of its size
-BATCH_SIZE = 8
 
 
 def demo(config: DemoConfig) -> dict:
