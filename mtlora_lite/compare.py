@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from mtlora_lite.engine import (
     CONFIG_FILE,
+    Scores,
     Setting,
     TrainConfig,
     as_json,
@@ -173,11 +174,11 @@ def run_one(run: Run, config: CompareConfig) -> None:
     train_config = run.config(config)
     result = train(train_config)
     test = validation_set(dataclasses.replace(train_config, val_split=TABLE_SPLIT))
-    states = image_states(result.model, test)
+    states, scores = image_states(result.model, test)
     np.savez_compressed(train_config.out / "states.npz", **_flatten(states))
     record = {
         TUNE_SPLIT: result.metrics,
-        TABLE_SPLIT: evaluate(result.model, test),
+        TABLE_SPLIT: scores,
         "seconds": result.seconds,
         "trainable": int(parameter_report(result.model).loc["total", "trainable"]),
     }
@@ -209,8 +210,8 @@ def _flatten(states: States) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------- statistics over images and seeds
 
 
-def image_states(model: MultiTaskModel, dataset) -> States:
-    """The sums that every metric is made of, one row per image: resampling images is then adding up rows."""
+def image_states(model: MultiTaskModel, dataset) -> tuple[States, Scores]:
+    """The sums that every metric is made of, one row per image (resampling images adds up rows), and the scores."""
     metrics = build_metrics(model.tasks, protocol="standard")
     collected: dict[str, dict[str, list]] = {}
 
@@ -222,8 +223,8 @@ def image_states(model: MultiTaskModel, dataset) -> States:
             for task, name, state in _small_states(metrics):
                 collected.setdefault(task, {}).setdefault(name, []).append(state.double().flatten().numpy())
 
-    evaluate(model, dataset, on_batch=collect)
-    return {task: {name: np.stack(rows) for name, rows in named.items()} for task, named in collected.items()}
+    scores = evaluate(model, dataset, on_batch=collect)
+    return {task: {name: np.stack(rows) for name, rows in named.items()} for task, named in collected.items()}, scores
 
 
 def _small_states(metrics: MetricSet) -> Iterable[tuple[str, str, torch.Tensor]]:

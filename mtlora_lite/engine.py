@@ -27,6 +27,7 @@ from mtlora_lite.datasets import PascalContext, Scenes
 from mtlora_lite.losses import MultiTaskLoss
 from mtlora_lite.metrics import build_metrics
 from mtlora_lite.model import MultiTaskModel, build_model
+from mtlora_lite.paths import write_atomically
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate, eval_transform, train_transform
 
@@ -289,8 +290,9 @@ def lr_factor(step: int, steps: int) -> float:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write readable JSON."""
-    path.write_text(json.dumps(as_json(content), indent=1) + "\n")
+    """Write readable JSON, whole or not at all."""
+    text = json.dumps(as_json(content), indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def as_json(content: Any) -> Any:

@@ -169,13 +169,13 @@ class MTLoRALinear(LoRALinear):
 
     def _plus_task_updates(self, anchor: Tensor, x: Tensor, tasks: Sequence[str]) -> Tensor:
         """``anchor + s_t · B_t A_t x_t`` for all tasks; ``x`` is one shared input or a stack of the tasks' own."""
-        down, up = self._stacked(tasks)  # (T, in, R), (T, R, out)
+        down, up = self._stacked(tasks)  # (T, R, in), (T, R, out)
         flat = anchor.reshape(1, -1, anchor.shape[-1])  # (1, N, out)
         if x.dim() == anchor.dim():  # one input for all tasks: one product with all A side by side
-            low = F.linear(x.reshape(-1, x.shape[-1]), down.transpose(1, 2).flatten(0, 1))  # (N, T·R)
+            low = F.linear(x.reshape(-1, x.shape[-1]), down.flatten(0, 1))  # (N, T·R)
             low = low.unflatten(1, (len(tasks), -1)).transpose(0, 1)  # (T, N, R)
         else:
-            low = torch.bmm(x.reshape(len(tasks), -1, x.shape[-1]), down)  # (T, N, R)
+            low = torch.bmm(x.reshape(len(tasks), -1, x.shape[-1]), down.transpose(1, 2))  # (T, N, R)
         flat = flat.to(low.dtype).expand(len(tasks), -1, -1)
         return torch.baddbmm(flat, low, up).unflatten(1, anchor.shape[:-1])  # (T, B, ..., out)
 
@@ -185,7 +185,7 @@ class MTLoRALinear(LoRALinear):
         downs, ups = [], []
         for task in tasks:
             missing = widest - self.lora_ts_A[task].shape[0]
-            downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)).t())
+            downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)))
             ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
         return torch.stack(downs), torch.stack(ups)
 

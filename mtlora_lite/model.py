@@ -6,7 +6,6 @@ images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ─
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ from mtlora_lite.backbones import SwinBackbone, as_image_size, build_backbone, p
 from mtlora_lite.decoders import build_decoder
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
+from mtlora_lite.paths import write_atomically
 from mtlora_lite.tasks import check_tasks, task_channels
 
 WEIGHTS_FILE = "model.safetensors"
@@ -116,8 +117,8 @@ class MultiTaskModel(nn.Module):
             trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
             state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
-        _write_atomically(directory / WEIGHTS_FILE, lambda path: save_file(_contiguous(state), path))
-        _write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+        write_atomically(directory / WEIGHTS_FILE, lambda path: save_file(_contiguous(state), path))
+        write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
         if merged:
             self.merge()
         return directory
@@ -132,7 +133,7 @@ class MultiTaskModel(nn.Module):
 
         Raises:
             FileNotFoundError: the folder does not hold a saved model.
-            ValueError: the frozen weights are not those that the adapters were trained on.
+            ValueError: the weights cannot be read, or the frozen ones are not those the adapters were trained on.
         """
         directory = Path(directory)
         if not (directory / CONFIG_FILE).is_file():
@@ -145,7 +146,7 @@ class MultiTaskModel(nn.Module):
         model = _assemble(
             config, backbone if config.backbone is None else config.backbone, config.pretrained and not full
         )
-        state = load_file(directory / WEIGHTS_FILE)
+        state = _read_weights(directory / WEIGHTS_FILE)
         missing, unexpected = model.load_state_dict(state, strict=False)
         expected = set() if full else {name for name, p in model.named_parameters() if not p.requires_grad}
         if unexpected or set(missing) - expected:
@@ -238,15 +239,15 @@ def _resize(logits: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)  # (B, C_task, H, W)
 
 
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again, or train it anew.") from error
+
+
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
-
-
-def _write_atomically(path: Path, write) -> None:
-    """Write beside ``path`` and rename, so that a reader or a crash never meets half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 # Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.

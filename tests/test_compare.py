@@ -136,7 +136,8 @@ def test_a_metric_where_lower_is_better_counts_that_way(config, tmp_path):
 
 
 def test_scores_of_images_add_up_to_the_score_of_the_split(model, scored):
-    states = image_states(model, scored)
+    states, scores = image_states(model, scored)
+    assert scores == evaluate(model, scored)
     assert all(len(values) == len(scored) for named in states.values() for values in named.values())
     metrics = ml.build_metrics(TASKS, protocol="standard")
     whole = ml.headline(evaluate(model, scored))
@@ -144,7 +145,7 @@ def test_scores_of_images_add_up_to_the_score_of_the_split(model, scored):
 
 
 def test_an_image_drawn_twice_counts_twice(model, scored):
-    states = image_states(model, scored)
+    states, _ = image_states(model, scored)
     metrics = ml.build_metrics(TASKS, protocol="standard")
     weights = np.array([2, 0, 1, 0, 0, 3])
     scored.ids = [image for image, weight in zip(list(scored.ids), weights, strict=True) for _ in range(weight)]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -222,6 +223,14 @@ def test_a_damaged_folder_is_refused_with_its_name(build, small_swin, tmp_path):
     (tmp_path / "b" / "config.json").write_text(json.dumps(record | {"tasks": ["sal"], "channels": {"sal": 1}}))
     with pytest.raises(ValueError, match=r"one entry per task|does not fit"):
         ml.MultiTaskModel.from_pretrained(tmp_path / "b", backbone=small_swin())
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:-1000]), Path.unlink])
+def test_weights_that_cannot_be_read_are_refused_in_a_sentence(build, small_swin, tmp_path, damage):
+    build().save_pretrained(tmp_path)
+    damage(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read .*copy the checkpoint again"):
+        ml.MultiTaskModel.from_pretrained(tmp_path, backbone=small_swin())
 
 
 def test_errors_name_what_exists(build, small_swin):
