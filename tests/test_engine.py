@@ -12,11 +12,13 @@ import torch
 import mtlora_lite as ml
 from mtlora_lite.cli import main
 from mtlora_lite.engine import (
+    SCENES_WEIGHTS,
     TrainConfig,
     as_json,
     build_from_config,
     decay_groups,
     evaluate,
+    loss_weights,
     lr_factor,
     train,
     validation_set,
@@ -54,7 +56,8 @@ def test_the_run_can_be_read_from_its_folder(result):
     assert log == result.log
     assert [set(record) for record in log] == [{"step", "lr", "total", *TASKS}] * 3
     for record in log:
-        assert record["total"] == pytest.approx(sum(TASKS[t].loss_weight * record[t] for t in TASKS), rel=1e-5)
+        weights = {task: row.loss_weight for task, row in TASKS.items()} | SCENES_WEIGHTS
+        assert record["total"] == pytest.approx(sum(weights[task] * record[task] for task in TASKS), rel=1e-5)
     assert strict((result.directory / "metrics.json").read_text())["metrics"] == as_json(result.metrics)
 
 
@@ -95,6 +98,17 @@ def test_losses_of_all_tasks_go_down(tmp_path):
     for key in ("total", *TASKS):
         first, last = (sum(record[key] for record in part) for part in (log[:3], log[-3:]))
         assert last < 0.9 * first, key
+
+
+def test_loss_weights_are_the_recipes_unless_said_otherwise(tmp_path):
+    assert loss_weights(TrainConfig(data="some/folder")) == {}
+    assert loss_weights(TrainConfig(tasks=("sal", "edge"))) == {}
+    assert loss_weights(TrainConfig(loss_weights={"sal": 2.0})) == SCENES_WEIGHTS | {"sal": 2.0}
+    own = TINY | {"tasks": ("depth", "edge"), "loss_weights": {"depth": 3.0, "edge": 7.0}, "steps": 1}
+    (record,) = train(TrainConfig(**own, out=tmp_path)).log
+    assert record["total"] == pytest.approx(3 * record["depth"] + 7 * record["edge"], rel=1e-5)
+    with pytest.raises(ValueError, match="Weights given for sal"):
+        train(TrainConfig(**own | {"loss_weights": {"sal": 1.0}}, out=tmp_path))
 
 
 def test_every_step_is_reported_as_it_happens(tmp_path):
