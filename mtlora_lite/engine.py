@@ -58,8 +58,8 @@ class Setting:
         val_count: number of scenes to evaluate on (embedded set only).
         steps: optimiser steps.
         batch_size: images per step.
-        flip: mirror half of the training images.
-        rotate: rotate and zoom the training images, as the paper does on PASCAL-Context.
+        augment: what is done to training images: flip, rotate (with zoom; flip and rotate are the paper's on
+            PASCAL-Context), scale (flip and scale are the paper's on NYUD), crop, jitter.
         drop_path: stochastic depth rate of the backbone's last block.
         decoder: which decoder.
         decoder_options: its options.
@@ -75,8 +75,7 @@ class Setting:
     val_count: int = 200
     steps: int = 600
     batch_size: int = 16
-    flip: bool = True
-    rotate: bool = False
+    augment: tuple[str, ...] = ("flip",)
     drop_path: float = 0.05
     decoder: str = "hrnet"
     decoder_options: Mapping[str, Any] = field(default_factory=dict)
@@ -261,7 +260,7 @@ def build_from_config(config: TrainConfig) -> MultiTaskModel:
 
 def training_set(config: TrainConfig) -> Dataset:
     """The training images of a run."""
-    transform = train_transform(config.img_size, flip=config.flip, rotate=config.rotate)
+    transform = train_transform(config.img_size, config.augment)
     return _dataset(config, config.train_split, config.train_count, transform)
 
 

@@ -1,9 +1,18 @@
 """From a sample of arrays to tensors of one size, image and targets moving together.
 
 A sample is a dict: ``image``, one entry per task, ``meta``. Each transform maps a sample to a sample and treats an
-entry by the target kind of its task (see ``tasks.py``), so a new task is transformed like its kind. The recipe is that
-of the MTLoRA paper on PASCAL-Context: flip, rotation and scale together, resize; images and normals are interpolated
-bicubically, everything else is taken from the nearest pixel.
+entry by the target kind of its task (see ``tasks.py``), so a new task is transformed like its kind. Images and normals
+are interpolated bicubically, everything else is taken from the nearest pixel, as in the MTLoRA paper's runs.
+
+=============  =====================================================================================================
+augmentation   what it does to a training image and its targets
+=============  =====================================================================================================
+``flip``       mirrors half of them
+``rotate``     turns by up to 20° and zooms by 0.75 to 1.25: the paper's on PASCAL-Context, together with ``flip``
+``scale``      zooms by 1, 1.2 or 1.5: the paper's on NYUD, together with ``flip``
+``crop``       cuts out 60 to 100 % of either side
+``jitter``     changes brightness, contrast, saturation and hue of the image a little
+=============  =====================================================================================================
 
 Random numbers come from torch's global generator, which a data loader seeds in each of its workers.
 """
@@ -27,29 +36,40 @@ Sample = dict[str, Any]
 Size = int | tuple[int, int]  # one side of a square, or height and width
 
 
-def train_transform(size: Size, *, flip: bool = True, rotate: bool = False) -> Callable[[Sample], Sample]:
-    """Return the augmentation for training.
+def train_transform(size: Size, augment: Sequence[str] = ("flip",)) -> Callable[[Sample], Sample]:
+    """Return the transform for training.
 
     Args:
         size: of what comes out.
-        flip: mirror half of the images.
-        rotate: rotate by up to 20° and scale by 0.75 to 1.25, as the paper does on PASCAL-Context.
+        augment: augmentations, out of the table above; they are applied in its order.
+
+    Raises:
+        ValueError: an augmentation that is not in the table.
     """
-    steps = [ToTensors(), *([HorizontalFlip()] if flip else []), *([RotateScale()] if rotate else [])]
-    return v2.Compose([*steps, Resize(size), IgnoreAbsentParts(), Normalize()])
+    if unknown := [name for name in augment if name not in AUGMENTATIONS]:
+        raise ValueError(f"Unknown augmentation {unknown[0]!r}. Augmentations: {', '.join(AUGMENTATIONS)}.")
+    steps = [step for name, step in AUGMENTATIONS.items() if name in augment]
+    return v2.Compose([ToTensors(), *steps, Resize(size), IgnoreAbsentParts(), Normalize()])
 
 
-def eval_transform(size: Size) -> Callable[[Sample], Sample]:
-    """Return the transform for evaluation at ``size``: nothing random."""
-    return v2.Compose([ToTensors(), Resize(size), IgnoreAbsentParts(), Normalize()])
+def eval_transform(size: Size, *, resize_targets: bool = True) -> Callable[[Sample], Sample]:
+    """Return the transform for evaluation: nothing random.
+
+    Args:
+        size: of the image.
+        resize_targets: give the targets that size too; otherwise each keeps its own.
+    """
+    return v2.Compose([ToTensors(), Resize(size, targets=resize_targets), IgnoreAbsentParts(), Normalize()])
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Stack samples into a batch: a tensor (B, C, H, W) for the image and each task, a list for ``meta``."""
-    return {
-        key: [sample[key] for sample in samples] if key == "meta" else torch.stack([sample[key] for sample in samples])
-        for key in samples[0]
-    }
+    """Make a batch: tensors (B, C, H, W); where the samples differ in size, and for ``meta``, a list of them."""
+    return {key: _stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _stack(values: list) -> Tensor | list:
+    same = all(isinstance(value, Tensor) and value.shape == values[0].shape for value in values)
+    return torch.stack(values) if same else values
 
 
 @dataclass(frozen=True)
@@ -89,16 +109,21 @@ class RotateScale:
 
     Attributes:
         degrees: the largest angle, to either side.
-        zoom: range of the factor.
+        zooms: the smallest and the largest factor, or all that there are.
+        between: whether factors lie anywhere between the first and the last, or are one of those given.
     """
 
     degrees: float = 20.0
-    zoom: tuple[float, float] = (0.75, 1.25)
+    zooms: tuple[float, ...] = (0.75, 1.25)
+    between: bool = True
 
     def __call__(self, sample: Sample) -> Sample:
         """Apply to one sample."""
         angle = math.radians(self.degrees) * (2 * torch.rand(()).item() - 1)
-        zoom = self.zoom[0] + (self.zoom[1] - self.zoom[0]) * torch.rand(()).item()
+        if self.between:
+            zoom = self.zooms[0] + (self.zooms[-1] - self.zooms[0]) * torch.rand(()).item()
+        else:
+            zoom = self.zooms[torch.randint(len(self.zooms), ())]
         return self.apply(sample, angle, zoom)
 
     @staticmethod
@@ -116,17 +141,62 @@ class RotateScale:
 
 @dataclass(frozen=True)
 class Resize:
-    """Resize everything to ``size``."""
+    """Resize the image, and the targets with it unless they are to keep their own size."""
 
     size: Size
+    targets: bool = True
 
     def __call__(self, sample: Sample) -> Sample:
         """Apply to one sample."""
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
-        return {
-            key: value if key == "meta" or value.shape[-2:] == size else _resize(key, value, size)
-            for key, value in sample.items()
-        }
+        keys = {key for key in sample if key == "image" or (key != "meta" and self.targets)}
+        changed = {key: _resize(key, sample[key], size) for key in keys if sample[key].shape[-2:] != size}
+        return sample | changed
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Cut a window of the image's own proportions out of it, which looks as if the camera had come nearer.
+
+    Attributes:
+        smallest: the smallest part of either side that is kept.
+    """
+
+    smallest: float = 0.6
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Apply to one sample."""
+        part = self.smallest + (1 - self.smallest) * torch.rand(()).item()
+        height, width = sample["image"].shape[-2:]
+        rows, columns = round(height * part), round(width * part)
+        top, left = (torch.randint(space + 1, ()).item() for space in (height - rows, width - columns))
+        window = np.s_[..., top : top + rows, left : left + columns]
+        cut = {key: value if key == "meta" else value[window] for key, value in sample.items()}
+        for key, value in cut.items():
+            if _kind(key) == "metres":
+                cut[key] = _where_valid(value, value * part)
+        return cut
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Change the colours of the image a little; its targets stay."""
+
+    strength: float = 0.2
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Apply to one sample."""
+        change = v2.ColorJitter(self.strength, self.strength, self.strength, hue=self.strength / 4)
+        return sample | {"image": change(sample["image"])}
+
+
+AUGMENTATIONS: dict[str, Callable[[Sample], Sample]] = {  # in the order in which they are applied
+    "flip": HorizontalFlip(),
+    "rotate": RotateScale(),
+    "scale": RotateScale(degrees=0.0, zooms=(1.0, 1.2, 1.5), between=False),
+    "crop": Crop(),
+    "jitter": Jitter(),
+}
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_samples_kept_in_memory_survive_their_use(complete):
 
 
 def test_loader_workers_read_the_same(complete):
-    dataset = PascalContext(complete, "val", ["semseg", "depth"], train_transform(32, flip=False))
+    dataset = PascalContext(complete, "val", ["semseg", "depth"], train_transform(32, ()))
     one, two = (next(iter(DataLoader(dataset, COUNT, collate_fn=collate, num_workers=n))) for n in (0, 1))
     assert torch.equal(one["image"], two["image"])
     assert torch.equal(one["depth"], two["depth"])

@@ -93,7 +93,7 @@ def test_the_seed_decides_everything(result, tmp_path):
 
 
 def test_losses_of_all_tasks_go_down(tmp_path):
-    settings = TINY | {"train_count": 4, "steps": 30, "flip": False, "val_count": 1}
+    settings = TINY | {"train_count": 4, "steps": 30, "augment": (), "val_count": 1}
     log = train(TrainConfig(**settings, lr=5e-3, out=tmp_path)).log
     for key in ("total", *TASKS):
         first, last = (sum(record[key] for record in part) for part in (log[:3], log[-3:]))
@@ -171,7 +171,7 @@ def test_what_is_not_finite_is_null_in_json():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="real PASCAL files are not beside the checkout")
 def test_real_photos_of_which_most_parts_are_missing(tmp_path, capsys):
-    data = ["--data", str(SHARED / "realdata"), "--tasks", "semseg", "human_parts", "--rotate"]
+    data = ["--data", str(SHARED / "realdata"), "--tasks", "semseg", "human_parts", "--augment", "flip", "rotate"]
     small = ["--steps", "2", "--batch-size", "4", "--img-size", "64", "--no-pretrained", "--out", str(tmp_path)]
     with warnings.catch_warnings():
         warnings.simplefilter("default")

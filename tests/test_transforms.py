@@ -12,8 +12,11 @@ import torch
 from mtlora_lite.datasets import PascalContext
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import (
+    AUGMENTATIONS,
+    Crop,
     HorizontalFlip,
     IgnoreAbsentParts,
+    Jitter,
     Resize,
     RotateScale,
     ToTensors,
@@ -147,7 +150,7 @@ def test_a_parts_map_that_lost_its_parts_is_ignored():
         assert torch.equal(result, parts if expected is None else torch.full_like(parts, expected))
 
 
-@pytest.mark.parametrize("transform", [eval_transform((32, 24)), train_transform((32, 24), rotate=True)])
+@pytest.mark.parametrize("transform", [eval_transform((32, 24)), train_transform((32, 24), tuple(AUGMENTATIONS))])
 def test_a_batch_has_the_shapes_of_the_task_table(transform):
     batch = collate([transform(random_sample(seed, (30 + seed, 41))) for seed in range(3)])
     assert batch["image"].shape == (3, 3, 32, 24)
@@ -160,13 +163,79 @@ def test_a_batch_has_the_shapes_of_the_task_table(transform):
 
 
 def test_the_same_seed_augments_the_same_and_leaves_the_arrays_alone():
-    transform, sample = train_transform(32, rotate=True), random_sample()
+    transform, sample = train_transform(32, tuple(AUGMENTATIONS)), random_sample()
     before = {key: value.copy() for key, value in sample.items()}
     first, second, third = (torch.manual_seed(seed) and transform(sample) for seed in (5, 5, 6))
     assert_same(first, second, rtol=0, atol=0)
     assert not torch.equal(first["semseg"], third["semseg"])
     for key in before.keys() - {"meta"}:
         np.testing.assert_array_equal(sample[key], before[key])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_augmentation_invents_a_label_or_breaks_a_target(name):
+    transform = train_transform((37, 29), (name,))
+    for seed in range(12):
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        sample = random_sample(seed, tuple(rng.integers(20, 60, 2)))
+        moved = transform(sample)
+        for task in ("semseg", "human_parts", "sal", "edge"):
+            assert set(moved[task].unique().tolist()) <= {*np.unique(sample[task]).tolist(), 0}, task
+        valid = (moved["normals"] != 255).all(0)
+        assert torch.equal(valid, (moved["normals"] != 255).any(0))
+        torch.testing.assert_close(moved["normals"][:, valid].norm(dim=0), torch.ones(valid.sum()))
+        depth = moved["depth"][moved["depth"] != 255]
+        assert depth.min() >= 1 / 1.5 - 1e-6
+        assert depth.max() <= 50 / 0.75
+
+
+def test_what_augments_is_what_was_asked_for():
+    sample = random_sample()
+    assert_same(train_transform((HEIGHT, WIDTH), ())(sample), eval_transform((HEIGHT, WIDTH))(sample), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"'rotat'\. Augmentations: flip, rotate, scale, crop, jitter"):
+        train_transform(32, ("rotat",))
+
+
+def test_the_scales_of_nyud_are_three():
+    sample = ToTensors()(random_sample() | {"depth": np.full((HEIGHT, WIDTH), 6, np.float32)})
+    seen = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        seen |= set(AUGMENTATIONS["scale"](sample)["depth"].unique().tolist())
+    assert sorted(seen) == pytest.approx([6 / 1.5, 6 / 1.2, 6.0])
+
+
+def test_a_crop_is_a_window_of_image_and_targets_alike_and_comes_nearer():
+    sample = ToTensors()(random_sample(shape=(40, 60)))
+    torch.manual_seed(3)
+    cut = Crop(smallest=0.5)(sample)
+    height, width = cut["image"].shape[-2:]
+    assert 20 <= height < 40
+    assert abs(height * 60 - width * 40) <= 60  # its proportions, to a pixel
+    windows = sample["image"].unfold(1, height, 1).unfold(2, width, 1).permute(1, 2, 0, 3, 4)
+    ((top, left),) = (windows == cut["image"]).all(-1).all(-1).all(-1).nonzero().tolist()
+    for task in TASKS:
+        window = sample[task][:, top : top + height, left : left + width]
+        expected = torch.where(window == 255, window, window * height / 40) if task == "depth" else window
+        torch.testing.assert_close(cut[task], expected, rtol=0.02 if task == "depth" else 0, atol=0)
+
+
+def test_jitter_changes_nothing_but_the_colours():
+    sample = ToTensors()(random_sample())
+    torch.manual_seed(0)
+    changed = Jitter()(sample)
+    assert not torch.equal(changed["image"], sample["image"])
+    assert changed["image"].dtype == torch.uint8
+    assert_same({**changed, "image": sample["image"]}, sample, rtol=0, atol=0)
+
+
+def test_targets_keep_their_own_size_where_they_are_scored_at_it():
+    transform = eval_transform(32, resize_targets=False)
+    samples = [transform(random_sample(seed, (30 + seed, 41))) for seed in range(2)]
+    batch = collate(samples)
+    assert batch["image"].shape == (2, 3, 32, 32)
+    assert [target.shape for target in batch["normals"]] == [(3, 30, 41), (3, 31, 41)]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="real PASCAL files are not beside the checkout")
