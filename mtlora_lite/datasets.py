@@ -1,10 +1,12 @@
-"""Data sets: PASCAL-Context as it lies on disk, and the embedded scenes, which are written to disk to be read alike.
+"""Data sets: PASCAL-Context and NYUD as they lie on disk, and the embedded scenes, which are written to be read alike.
 
 A sample is a dict of the image, one entry per requested task and ``meta`` (id, size). Without a transform its values
 are the arrays of ``pascal_mt.py``: image uint8 (H, W, 3), targets (H, W) or (H, W, 3). With one from ``transforms.py``
 they are tensors in the shapes of ``tasks.py``.
 """
 
+import hashlib
+import json
 import os
 import tempfile
 import warnings
@@ -12,55 +14,90 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from mtlora_lite import pascal_mt, scenes
+from mtlora_lite import nyud_mt, pascal_mt, scenes
 from mtlora_lite.parallel import parallel_map
+from mtlora_lite.pascal_mt import Layout
 from mtlora_lite.paths import cache_dir
-from mtlora_lite.tasks import IGNORE_INDEX, TASKS, check_tasks
+from mtlora_lite.records import write_json
+from mtlora_lite.tasks import IGNORE_INDEX, TASKS, check_tasks, task_channels
 
 Sample = dict[str, Any]
+READERS_VERSION = 1  # raise it when readers judge a file differently: what they found before is then forgotten
 
 
 class BrokenFileError(RuntimeError):
     """A file of a data set that exists and cannot be used; the message says which, why, and what to do."""
 
 
-class PascalContext(Dataset):
-    """PASCAL-Context in the PASCAL_MT layout (see ``pascal_mt.py``).
+class FolderDataset(Dataset):
+    """Images with their targets in a folder of a known layout: use a subclass, which says which.
 
-    Only files of the requested tasks are touched. Where an image lacks a task's files, that task is ignored on it
-    (255); an image that lacks a binary target, which cannot say "ignore", is left out. One warning counts both.
+    Only files of the requested tasks are touched, and nothing is ever written into the folder.
+
+    Args:
+        root: the folder.
+        split: a list of image ids in the folder by its name, e.g. ``train``, or any other list by its path.
+        tasks: the targets to read.
+        transform: applied to every sample.
+        on_error: ``raise`` takes an image without one of its targets as unlabelled there: it is ignored (255), and one
+            warning counts such images. An image that is missing, a missing binary target (which has no value for
+            "ignore") and a broken file are errors, the last one when it is read. ``skip`` leaves out every image of
+            which any file is missing or broken, and one warning counts them.
 
     Attributes:
-        ids: the images, in the order of the split.
+        ids: the images in use, in the order of the list, each once.
+        name: of the data set, as ``build_metrics`` knows it.
 
     Raises:
-        FileNotFoundError: if there is no such folder or split; the message names what there is.
-        ValueError: if a task has no files at all (the message names the tasks that have), or no image is usable.
+        FileNotFoundError: if there is no such folder or list, or an image of the list is missing.
+        ValueError: if the data set does not have a task, the folder has no file for one, or no image is usable.
     """
+
+    name: ClassVar[str]
+    layout: ClassVar[Layout]
+    labelled_only: ClassVar[tuple[str, ...]] = ()  # training these tasks alone takes only images with labels
 
     def __init__(
         self,
         root: str | Path,
-        split: str,
+        split: str | Path,
         tasks: str | Iterable[str],
         transform: Callable[[Sample], Sample] | None = None,
+        *,
+        on_error: str = "raise",
     ) -> None:
-        self.root, self.split, self.tasks, self.transform = Path(root), split, check_tasks(tasks), transform
+        self.root, self.split, self.tasks, self.transform = Path(root), split, check_tasks(tasks), None
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}.")
+        if unknown := [task for task in self.tasks if task not in self.layout.targets]:
+            known = ", ".join(self.layout.targets)
+            raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; its tasks: {known}.")
         if not self.root.is_dir():
-            raise FileNotFoundError(f"There is no data folder {self.root}; give the one that holds JPEGImages/.")
-        ids = pascal_mt.read_split(self.root, split)
-        self._missing = {(i, task) for i in ids for task in self.tasks if pascal_mt.missing_files(self.root, i, task)}
+            folder = Path(self.layout.files["image"][0]).parent
+            raise FileNotFoundError(f"There is no data folder {self.root}; give the one that holds {folder}/.")
+        listed = self.layout.read_split(self.root, split)
+        ids = list(dict.fromkeys(listed))  # an id that stands twice would count twice in every score
+        self._missing = {(i, what) for i in ids for what in ("image", *self.tasks) if self._lacks(i, what)}
         self._check_available(ids)
-        self.ids = [image_id for image_id in ids if not self._left_out(image_id)]
+        self.ids, notes = self._select(ids, on_error)
+        if len(ids) < len(listed):
+            notes.append(f"{len(listed) - len(ids)} stand in the list once more, which does not count")
+        about = f"{self.root}, split '{split}': of {len(ids)} images {', '.join(notes)}."
         if not self.ids:
-            raise ValueError(f"No image is left to use. {self._what_is_missing(ids)}")
-        if self._missing or len(self.ids) < len(ids):
-            warnings.warn(self._what_is_missing(ids), stacklevel=2)
+            raise ValueError(f"No image is left to use. {about}")
+        if notes:
+            warnings.warn(about, stacklevel=2)
+        self.transform = transform
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Outputs per pixel of each task on this data set."""
+        return task_channels(self.tasks, self.layout.channels)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -77,7 +114,7 @@ class PascalContext(Dataset):
         Raises:
             BrokenFileError: if a file cannot be read, or a label and the image differ in size.
         """
-        image = self._guarded("image", image_id, lambda: pascal_mt.read_image(self._image_path(image_id)))
+        image = self._guarded("image", image_id, lambda: pascal_mt.read_image(self._find("image", image_id)))
         shape = image.shape[:2]  # (H, W)
         targets = {task: self._load_target(image_id, task, shape) for task in self.tasks}
         return {"image": image, **targets, "meta": {"id": image_id, "size": shape}}
@@ -87,7 +124,7 @@ class PascalContext(Dataset):
             return _ignored(task, shape)
 
         def read() -> np.ndarray:
-            target = pascal_mt.read_target(self.root, image_id, task)
+            target = self.layout.read_target(self.root, image_id, task)
             if target.shape[:2] != shape:
                 raise ValueError(f"its size is {_by(target.shape)}, that of the image {_by(shape)}")
             return target
@@ -99,57 +136,144 @@ class PascalContext(Dataset):
         try:
             return read()
         except Exception as error:  # a damaged file makes PIL, scipy or numpy raise nearly anything
-            files = pascal_mt.TARGETS[what][0] if what in TASKS else (what,)
-            paths = " or ".join(str(pascal_mt.find_file(self.root, file, image_id)) for file in files)
+            paths = " or ".join(str(self._find(file, image_id)) for file in self.layout.files_of(what))
             raise BrokenFileError(
-                f"Cannot read {what} of {image_id} ({paths}): {error}. Restore the file, or remove {image_id} from "
-                f"{self.root / pascal_mt.SPLITS / self.split}.txt."
+                f"Cannot read {what} of {image_id} ({paths}): {error}. {self._advice(image_id)}"
             ) from error
 
     # -------------------------------------------------------------------------------------------- what is there
 
-    def _image_path(self, image_id: str) -> Path | None:
-        return pascal_mt.find_file(self.root, "image", image_id)
+    def _find(self, file: str, image_id: str) -> Path | None:
+        return self.layout.find_file(self.root, file, image_id)
 
-    def _left_out(self, image_id: str) -> bool:
-        """No image, or no target of a kind that cannot be ignored."""
-        binary = (task for task in self.tasks if TASKS[task].target == "binary")
-        return self._image_path(image_id) is None or any((image_id, task) in self._missing for task in binary)
+    def _lacks(self, image_id: str, what: str) -> bool:
+        return bool(self.layout.missing_files(self.root, image_id, what))
 
     def _check_available(self, ids: list[str]) -> None:
-        if not any(self._image_path(image_id) for image_id in ids):
-            raise ValueError(f"None of the {len(ids)} images of split {self.split!r} is in {self.root / 'JPEGImages'}.")
-        lacking = Counter(task for _, task in self._missing)
+        lacking = Counter(what for _, what in self._missing)
+        if lacking["image"] == len(ids):
+            folder = self.root / Path(self.layout.files["image"][0]).parent
+            raise ValueError(f"None of the {len(ids)} images of split '{self.split}' is in {folder}.")
         absent = [task for task in self.tasks if lacking[task] == len(ids)]
         if absent:
-            there = [t for t in pascal_mt.TARGETS if any(not pascal_mt.missing_files(self.root, i, t) for i in ids)]
+            there = [task for task in self.layout.targets if not all(self._lacks(i, task) for i in ids)]
             raise ValueError(
-                f"{self.root} has no files for {', '.join(absent)} in split {self.split!r} (looked for "
-                f"{', '.join(_patterns(absent))}). Tasks there: {', '.join(there) or 'none'}."
+                f"{self.root} ({self.layout.name}) has no files for {', '.join(absent)} in split "
+                f"'{self.split}' (looked for {', '.join(map(self._places, absent))}). "
+                f"Tasks there: {', '.join(there) or 'none'}."
             )
 
-    def _what_is_missing(self, ids: list[str]) -> str:
-        lacking = Counter(task for _, task in self._missing)
-        counts = [f"{lacking[task]} lack {' or '.join(_patterns([task]))}" for task in self.tasks if lacking[task]]
-        if no_image := sum(self._image_path(image_id) is None for image_id in ids):
-            counts.insert(0, f"{no_image} lack JPEGImages/<id>.jpg")
-        left_out = len(ids) - len(self.ids)
-        return (
-            f"{self.root}, split {self.split!r}: of {len(ids)} images {', '.join(counts)}. Missing targets are ignored"
-            + (f"; {left_out} images without photo or binary target are left out." if left_out else ".")
-        )
+    def _places(self, task: str) -> str:
+        return " or ".join(self.layout.places(file) for file in self.layout.files_of(task))
+
+    def _lost(self, image_id: str, what: str) -> str:
+        file = self.layout.missing_files(self.root, image_id, what)[0]
+        return f"{self.root / self.layout.places(file, image_id)} is missing ({what} of {image_id})"
+
+    def _advice(self, image_id: str) -> str:
+        path = self.layout.split_file(self.root, self.split)
+        return f"Restore the file, take {image_id} off {path}, or leave out such images with on_error='skip'."
+
+    # -------------------------------------------------------------------------------------------- what is used of it
+
+    def _select(self, ids: list[str], on_error: str) -> tuple[list[str], list[str]]:
+        """The images to use, and what there is to say about others."""
+        skip = on_error == "skip"
+        needed = [what for what in ("image", *self.tasks) if skip or what == "image" or TASKS[what].target == "binary"]
+        gone = {i: self._lost(i, what) for what in reversed(needed) for i in ids if (i, what) in self._missing}
+        if gone and not skip:
+            first = next(i for i in ids if i in gone)
+            others = f", and something of {len(gone) - 1} more images" if len(gone) > 1 else ""
+            raise FileNotFoundError(f"{gone[first]}{others}. {self._advice(first)}")
+        used = [i for i in ids if i not in gone]
+        labelled_only = self.tasks == self.labelled_only and Path(self.split).stem.startswith("train")
+        if skip or labelled_only:
+            broken, unlabelled = self._inspect(used)
+            gone |= broken if skip else {}  # otherwise they are met, and raised, when they are read
+            used = [i for i in used if i not in gone and not (labelled_only and i in unlabelled)]
+        if skip:
+            return used, [f"{len(gone)} are left out ({_some(gone)})"] if gone else []
+        lack = {task: [i for i in ids if (i, task) in self._missing] for task in self.tasks}
+        return used, [f"{len(i)} lack {self._places(t)} (first: {i[0]}), ignored there" for t, i in lack.items() if i]
+
+    def _inspect(self, ids: list[str]) -> tuple[dict[str, str], set[str]]:
+        """What is wrong with broken images {id: message}, and the images on which every target is ignored.
+
+        All files are read before the first is asked for: a sample replaced on the fly would count another one twice,
+        one dropped on the fly would change the length that samplers and processes have agreed on. That takes minutes,
+        so whatever was in order is remembered in the cache for as long as its files keep their size and time.
+        """
+        what = f"{READERS_VERSION} {self.root.resolve()} {self.layout.name} {self.tasks}"
+        path = cache_dir() / "inspected" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        stamps = {i: self._stamp(i) for i in ids}
+        new = [i for i in ids if known.get(i, {}).get("stamp") != stamps[i]]
+        results = parallel_map(self._verdict, new, title=f"read all of {self.split}") if new else ()
+        verdicts = dict(zip(new, results, strict=True))
+        if new:
+            known |= {
+                i: {"stamp": stamps[i], "ignored": ignored} for i, (error, ignored) in verdicts.items() if not error
+            }
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, known)
+        broken = {i: error for i, (error, _) in verdicts.items() if error}
+        return broken, {i for i in ids if i not in broken and known[i]["ignored"]}
+
+    def _verdict(self, image_id: str) -> tuple[str, bool]:
+        """What is wrong with an image, if anything, and whether every target is ignored on it."""
+        try:
+            sample = self.load(image_id)
+        except BrokenFileError as error:
+            return str(error).removesuffix(f". {self._advice(image_id)}"), False
+        return "", all((sample[task] == IGNORE_INDEX).all() for task in self.tasks)
+
+    def _stamp(self, image_id: str) -> list[list[Any]]:
+        """What changes when a file of an image does."""
+        files = dict.fromkeys(file for what in ("image", *self.tasks) for file in self.layout.files_of(what))
+        paths = [path for file in files if (path := self._find(file, image_id))]
+        return [[str(path.relative_to(self.root)), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
-def _patterns(tasks: Iterable[str]) -> list[str]:
-    """Where the files of some tasks lie, for messages."""
-    files = dict.fromkeys(file for task in tasks for file in pascal_mt.TARGETS[task][0])
-    return [pascal_mt.FILES[file][0].format(id="<id>") for file in files]
+class PascalContext(FolderDataset):
+    """PASCAL-Context in the PASCAL_MT layout (see ``pascal_mt.py``).
+
+    Human parts alone, on a list whose name begins with ``train``, use only the images of persons with parts, as is
+    usual: on the others the whole map is ignored, so they have nothing to teach. To find them all part files are read
+    once.
+    """
+
+    name = "pascal"
+    layout = pascal_mt.LAYOUT
+    labelled_only = ("human_parts",)
+
+
+class NYUD(FolderDataset):
+    """NYUDv2 in either packaging of the NYUD_MT layout (see ``nyud_mt.py``); semantic segmentation has 40 classes."""
+
+    name = "nyud"
+    layout = nyud_mt.LAYOUT
+
+
+def reader_of(root: str | Path) -> type[FolderDataset]:
+    """Return the data set that a folder holds, which shows by where its lists are, or raise ``FileNotFoundError``."""
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"There is no data folder {root}; give the one that holds the data set.")
+    readers = {reader.layout.splits: reader for reader in (PascalContext, NYUD)}
+    for splits, reader in readers.items():
+        if (Path(root) / splits).is_dir():
+            return reader
+    known = " nor ".join(f"{splits}/ ({reader.__name__})" for splits, reader in readers.items())
+    raise FileNotFoundError(f"{root} is no data set that is known here: it holds neither {known}.")
 
 
 def _ignored(task: str, shape: tuple[int, int]) -> np.ndarray:
     """A target that counts nowhere."""
     dtype = np.uint8 if TASKS[task].target == "classes" else np.float32
     return np.full((*shape, 3) if TASKS[task].target_channels == 3 else shape, IGNORE_INDEX, dtype)
+
+
+def _some(reasons: dict[str, str], count: int = 3) -> str:
+    return " | ".join(list(reasons.values())[:count]) + (" | ..." if len(reasons) > count else "")
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -162,7 +286,7 @@ def _by(shape: tuple[int, ...]) -> str:
 SCENES_SPLITS: dict[str, int] = {"train": 1200, "val": 200, "test": 200}
 
 
-class Scenes(PascalContext):
+class Scenes(FolderDataset):
     """The embedded data set: rendered when first asked for, written in the PASCAL_MT layout, and read from there.
 
     Scene ``index`` of a split is always the same, so asking for more scenes later renders only those that are new.
@@ -177,6 +301,9 @@ class Scenes(PascalContext):
         root: folder for the files; ``None`` takes the cache.
         cached: keep decoded samples in memory (0.4 MB each at 128 pixels), which makes later epochs quick.
     """
+
+    name = "scenes"
+    layout = pascal_mt.LAYOUT
 
     def __init__(
         self,

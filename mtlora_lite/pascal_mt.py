@@ -19,11 +19,15 @@ file            where                                           encoding
 PASCAL_MT itself has no depth; the last row is this package's extension. Edges have no file: they are the borders
 of the label map, and the label map also says where normals count. The embedded scenes are written with the
 ``write_*`` functions and PASCAL-Context is read with the ``read_*`` functions, so each keeps the other honest.
+Readers raise on what the encoding does not allow; extensions may be in capitals.
+
+``Layout`` is what a table like this one is in code; another data set is another of them, see ``nyud_mt.py``.
 
 Arrays here are numpy, channels last, and hold the values of the targets in ``tasks.py``.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -74,24 +78,66 @@ _PART_IDS = {name: part for part, names in PART_NAMES.items() for name in names}
 # ---------------------------------------------------------------------------------------------- where things lie
 
 
-def find_file(root: Path, file: str, image_id: str) -> Path | None:
-    """Return the path of one row of the table above for ``image_id``, or ``None`` where no such file exists."""
-    candidates = (Path(root) / pattern.format(id=image_id) for pattern in FILES[file])
-    return next((path for path in candidates if path.is_file()), None)
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a data set lie, and which targets are read from them.
 
-
-def read_split(root: Path, split: str) -> list[str]:
-    """Return the image ids of ``ImageSets/Context/<split>.txt``; blank lines and CRLF are tolerated.
-
-    Raises:
-        FileNotFoundError: if there is no such list; the message names the lists that exist.
+    Attributes:
+        name: of the layout, for messages.
+        splits: the folder of the lists of image ids.
+        files: a file -> where it may lie, in the order in which that is tried.
+        targets: a task -> the files it is made of, and the function of their paths that gives its target.
+        channels: outputs per pixel of the tasks for which they differ from ``tasks.py``.
     """
-    folder = Path(root) / SPLITS
-    path = folder / f"{split}.txt"
-    if not path.is_file():
+
+    name: str
+    splits: str
+    files: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]]
+    channels: Mapping[str, int] = field(default_factory=dict)
+
+    def find_file(self, root: Path, file: str, image_id: str) -> Path | None:
+        """Return the path of one of ``files`` for ``image_id``, or ``None`` where no such file exists."""
+        for pattern in self.files[file]:
+            path = Path(root) / pattern.format(id=image_id)
+            for candidate in (path, path.with_suffix(path.suffix.upper())):
+                if candidate.is_file():
+                    return candidate
+        return None
+
+    def files_of(self, what: str) -> tuple[str, ...]:
+        """Return the files that a task, or the image itself, is made of."""
+        return self.targets[what][0] if what in self.targets else (what,)
+
+    def missing_files(self, root: Path, image_id: str, what: str) -> list[str]:
+        """Return those files of a task, or of the image itself, that ``image_id`` lacks."""
+        return [file for file in self.files_of(what) if self.find_file(root, file, image_id) is None]
+
+    def places(self, file: str, image_id: str = "<id>") -> str:
+        """Return where a file may lie in the folder, for messages."""
+        return " or ".join(pattern.format(id=image_id) for pattern in self.files[file])
+
+    def read_target(self, root: Path, image_id: str, task: str) -> np.ndarray:
+        """Read the target of one image: (H, W), or (H, W, 3) for normals, with the values described in ``tasks.py``."""
+        files, read = self.targets[task]
+        return read(*(self.find_file(root, file, image_id) for file in files))
+
+    def split_file(self, root: Path, split: str | Path) -> Path:
+        """Return the list that ``split`` means: one of the folder by its name, otherwise any by its path.
+
+        Raises:
+            FileNotFoundError: if there is no such list; the message names the lists that exist.
+        """
+        folder = Path(root) / self.splits
+        for path in (folder / f"{split}.txt", Path(split)):
+            if path.is_file():
+                return path
         known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
-        raise FileNotFoundError(f"No split {split!r} in {folder} (splits there: {known}).")
-    return path.read_text().split()
+        raise FileNotFoundError(f"No split '{split}' in {folder} (splits there: {known}), and no list at that path.")
+
+    def read_split(self, root: Path, split: str | Path) -> list[str]:
+        """Return the image ids of a list as they stand there; blank lines, CRLF and a byte order mark are tolerated."""
+        return self.split_file(root, split).read_text(encoding="utf-8-sig").split()
 
 
 def write_split(root: Path, split: str, image_ids: list[str]) -> None:
@@ -119,12 +165,22 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path, quality=95, subsampling=0)
 
 
-def read_semseg(path: Path) -> np.ndarray:
-    """Read class ids uint8 (H, W), 255 = ignore."""
+def read_ids(path: Path) -> np.ndarray:
+    """Read the ids of a palette or grey PNG, uint8 (H, W)."""
     with Image.open(path) as image:
         if image.mode not in ("P", "L"):
             raise ValueError(f"class ids need a palette or grey PNG, and its mode is {image.mode}")
         return np.asarray(image)  # of a palette PNG: the ids, not the colours
+
+
+def read_semseg(path: Path) -> np.ndarray:
+    """Read class ids uint8 (H, W), 255 = ignore."""
+    semseg = read_ids(path)
+    unknown = semseg[(semseg >= len(VOC_CLASSES)) & (semseg != IGNORE_INDEX)]
+    if unknown.size:  # as where colours became grey: such numbers would be taken for classes that do not exist
+        some = ", ".join(map(str, np.unique(unknown)[:3]))
+        raise ValueError(f"it holds {some}, and class ids are 0 to {len(VOC_CLASSES) - 1} or {IGNORE_INDEX}")
+    return semseg
 
 
 def write_semseg(path: Path, semseg: np.ndarray) -> None:
@@ -151,7 +207,13 @@ def read_normals(path: Path) -> np.ndarray:
     Where the normals *count* is not in this file: see ``valid_normals``.
     """
     with Image.open(path) as image:
-        normals = np.asarray(image.convert("RGB"), np.float32) * np.float32(2 / 255) - 1  # (H, W, 3)
+        if len(image.getbands()) < 3:
+            raise ValueError(f"directions need three colours, and its mode is {image.mode}")
+        return unit_normals(np.asarray(image.convert("RGB"), np.float32) * np.float32(2 / 255) - 1)
+
+
+def unit_normals(normals: np.ndarray) -> np.ndarray:
+    """Return float32 vectors (H, W, 3) at length 1; 255 in all three channels where they are too short to point."""
     length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]  # (H, W, 1)
     return np.where(length > 0.1, normals / np.maximum(length, 0.1), np.float32(IGNORE_INDEX))
 
@@ -200,6 +262,8 @@ def read_human_parts(path: Path) -> np.ndarray:
     for _, class_id, _, parts in objects.flat:
         if class_id.item() == PERSON:
             for name, mask in parts.flat:
+                if name.item() not in _PART_IDS:
+                    raise ValueError(f"it names a part {name.item()!r}, which PASCAL-Part does not have")
                 labels[mask > 0] = _PART_IDS[name.item()]
     return labels if labels.any() else np.full_like(labels, IGNORE_INDEX)
 
@@ -223,9 +287,13 @@ def write_human_parts(path: Path, parts: np.ndarray) -> None:
 
 
 def _load_mat(path: Path, key: str) -> np.ndarray:
-    from scipy.io import loadmat  # here, because it takes a while to import and half of the tasks do without
+    from scipy.io import loadmat, whosmat  # here: it takes a while to import, and half of the tasks do without
 
-    return loadmat(path, variable_names=[key])[key]
+    content = loadmat(path, variable_names=[key])
+    if key not in content:
+        there = ", ".join(name for name, *_ in whosmat(path)) or "nothing"
+        raise ValueError(f"it holds no {key!r}, but {there}")
+    return content[key]
 
 
 def _save_mat(path: Path, content: dict) -> None:
@@ -254,8 +322,20 @@ def edges_from_label_map(label_map: np.ndarray) -> np.ndarray:
 
 def valid_normals(normals: np.ndarray, label_map: np.ndarray) -> np.ndarray:
     """Return ``normals`` (H, W, 3) with 255 on every class of ``label_map`` (H, W) on which normals do not count."""
+    if normals.shape[:2] != label_map.shape:
+        raise ValueError(f"the normals have {normals.shape[:2]} rows and columns, the label map {label_map.shape}")
     counts = np.isin(label_map, NORMALS_VALID_IDS)  # (H, W)
     return np.where(counts[..., None], normals, np.float32(IGNORE_INDEX))
+
+
+def read_edge(label_map: Path) -> np.ndarray:
+    """Read the edge target of a label map's file."""
+    return edges_from_label_map(read_label_map(label_map))
+
+
+def read_valid_normals(normals: Path, label_map: Path) -> np.ndarray:
+    """Read normals where they count."""
+    return valid_normals(read_normals(normals), read_label_map(label_map))
 
 
 # ------------------------------------------------------------------------------------------ targets, whole samples
@@ -265,8 +345,8 @@ TARGETS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "semseg": (("semseg",), read_semseg),
     "human_parts": (("human_parts",), read_human_parts),
     "sal": (("sal",), read_sal),
-    "normals": (("normals", "label_map"), lambda png, mat: valid_normals(read_normals(png), read_label_map(mat))),
-    "edge": (("label_map",), lambda mat: edges_from_label_map(read_label_map(mat))),
+    "normals": (("normals", "label_map"), read_valid_normals),
+    "edge": (("label_map",), read_edge),
     "depth": (("depth",), read_depth),
 }
 
@@ -281,15 +361,9 @@ _WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
 }
 
 
-def missing_files(root: Path, image_id: str, task: str) -> list[str]:
-    """Return the files (rows of the table at the top) that ``task`` needs and ``image_id`` lacks."""
-    return [file for file in TARGETS[task][0] if find_file(root, file, image_id) is None]
-
-
-def read_target(root: Path, image_id: str, task: str) -> np.ndarray:
-    """Read the target of one image: (H, W), or (H, W, 3) for normals, with the values described in ``tasks.py``."""
-    files, read = TARGETS[task]
-    return read(*(find_file(root, file, image_id) for file in files))
+LAYOUT = Layout("PASCAL_MT", SPLITS, FILES, TARGETS)
+find_file, missing_files, read_target = LAYOUT.find_file, LAYOUT.missing_files, LAYOUT.read_target
+split_file, read_split = LAYOUT.split_file, LAYOUT.read_split
 
 
 def write_sample(root: Path, image_id: str, sample: Mapping[str, np.ndarray]) -> None:

@@ -1,9 +1,8 @@
-"""Where things live and how they are written: the package's files, its cache, whole files, its command line."""
+"""Where things live: the files that come with the package, the folder for what it makes, and its command line."""
 
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -30,16 +29,6 @@ def cache_dir() -> Path:
         folder = user_cache_path("mtlora_lite", appauthor=False)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it: no reader and no crash ever meets half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if writing failed
 
 
 def command() -> str:

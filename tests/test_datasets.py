@@ -1,5 +1,6 @@
-"""The reader against the renderer, against incomplete and broken folders, and against real files."""
+"""The reader against the renderer, against incomplete folders, and against real files; broken ones: test_damage."""
 
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mtlora_lite import datasets, pascal_mt
-from mtlora_lite.datasets import BrokenFileError, PascalContext, Scenes
+from mtlora_lite.datasets import PascalContext, Scenes
+from mtlora_lite.paths import data_dir
 from mtlora_lite.scenes import render_scene
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate, train_transform
@@ -18,7 +20,11 @@ from mtlora_lite.transforms import collate, train_transform
 SHARED = Path(__file__).parents[1].parent / "shared"
 SIZE, COUNT = (40, 56), 4
 
-pytestmark = pytest.mark.filterwarnings("error")  # no warning but those that a test expects
+pytestmark = [
+    pytest.mark.filterwarnings("error"),  # no warning but those that a test expects
+    pytest.mark.usefixtures("cache"),
+]
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="real PASCAL files are not beside the checkout")
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +151,32 @@ def test_missing_targets_are_ignored_counted_in_one_warning_and_stack(folder):
     }
 
 
-def test_an_image_without_photo_or_binary_target_is_left_out(folder):
-    (folder / "sal_distill/000001.png").unlink()
-    (folder / "JPEGImages/000002.jpg").unlink()
-    with pytest.warns(UserWarning, match="2 images without photo or binary target are left out"):
-        dataset = PascalContext(folder, "val", ["sal", "semseg"])
-    assert dataset.ids == ["000000", "000003"]
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_nothing_is_written_into_the_folder(folder, on_error):
+    def listing():
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+    shutil.copy(folder / "ImageSets/Context/val.txt", folder / "ImageSets/Context/train.txt")
+    before = listing()
+    for split, tasks in (("val", TASKS), ("train", "human_parts")):
+        for _ in PascalContext(folder, split, tasks, on_error=on_error):
+            pass
+    assert listing() == before
+
+
+def test_an_id_that_stands_twice_is_used_once(folder):
+    pascal_mt.write_split(folder, "val", ["000001", "000000", "000001"])
+    with pytest.warns(UserWarning, match="of 2 images 1 stand in the list once more, which does not count"):
+        assert PascalContext(folder, "val", "semseg").ids == ["000001", "000000"]
+
+
+def test_a_list_that_the_user_names(folder, tmp_path):
+    (tmp_path / "mine.list").write_text("000002\n000001\n")
+    dataset = PascalContext(folder, tmp_path / "mine.list", "semseg")
+    assert [sample["meta"]["id"] for sample in dataset] == ["000002", "000001"]
+    (tmp_path / "mine.list").write_text("000002 lost\n")
+    with pytest.raises(FileNotFoundError, match=rf"lost\.jpg is missing.* take lost off {tmp_path}/mine\.list"):
+        PascalContext(folder, tmp_path / "mine.list", "semseg")
 
 
 def test_no_image_with_all_that_it_needs(folder):
@@ -158,8 +184,29 @@ def test_no_image_with_all_that_it_needs(folder):
         (folder / path).unlink()
     for path in ("pascal-context/trainval/000002.mat", "pascal-context/trainval/000003.mat"):
         (folder / path).unlink()
-    with pytest.raises(ValueError, match=r"No image is left to use\..* 4 images without photo or binary target"):
+    with pytest.raises(FileNotFoundError, match=r"000000\.png is missing .sal of 000000., .* of 3 more images"):
         PascalContext(folder, "val", ["sal", "edge"])
+    with pytest.raises(ValueError, match=r"No image is left to use\. .*of 4 images 4 are left out .* \| \.\.\.\)"):
+        PascalContext(folder, "val", ["sal", "edge"], on_error="skip")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_training_parts_alone_takes_only_images_of_persons(on_error):
+    root = data_dir() / "sample"  # its 16 training images are read by several processes
+    every = PascalContext(root, "train", ["human_parts", "semseg"])
+    persons = [sample["meta"]["id"] for sample in every if (sample["human_parts"] != 255).any()]
+    assert 0 < len(persons) < len(every) == 16
+    for tasks in ("human_parts", ["human_parts"]):
+        dataset = PascalContext(root, "train", tasks, lambda sample: sample, on_error=on_error)
+        assert dataset.ids == persons
+    assert len(PascalContext(root, "val", "human_parts", on_error=on_error)) == 8  # scores keep all images
+    assert len(PascalContext(root, "train", ["human_parts", "semseg"], on_error=on_error)) == 16
+
+
+def test_scenes_of_nobody_stay(complete):
+    dataset = Scenes("train", "human_parts", size=16, count=3, root=complete.parent)
+    assert len(dataset) == 3
+    assert any((sample["human_parts"] == 255).all() for sample in dataset)
 
 
 def test_a_task_that_is_not_there_at_all_names_those_that_are(folder):
@@ -173,6 +220,8 @@ def test_a_task_that_is_not_there_at_all_names_those_that_are(folder):
 def test_missing_folder_split_and_photos(folder):
     with pytest.raises(FileNotFoundError, match="no data folder"):
         PascalContext(folder / "nowhere", "val", "semseg")
+    with pytest.raises(ValueError, match="on_error is 'raise' or 'skip', not 'ignore'"):
+        PascalContext(folder, "val", "semseg", on_error="ignore")
     with pytest.raises(FileNotFoundError, match=r"No split 'trainval'.*splits there: val"):
         PascalContext(folder, "trainval", "semseg")
     shutil.rmtree(folder / "JPEGImages")
@@ -180,38 +229,10 @@ def test_missing_folder_split_and_photos(folder):
         PascalContext(folder, "val", "semseg")
 
 
-# ------------------------------------------------------------------------------------------------------ what is broken
-
-FILE_OF = {task: pascal_mt.FILES[files[-1]][0] for task, (files, _) in pascal_mt.TARGETS.items()}
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"no" * 300])
-def test_a_damaged_file_is_named(folder, task, damage):
-    path = folder / FILE_OF[task].format(id="000001")
-    path.write_bytes(damage(path.read_bytes()))
-    dataset = PascalContext(folder, "val", task)
-    with pytest.raises(BrokenFileError, match=f"Cannot read {task} of 000001") as caught:
-        dataset[1]
-    assert str(path) in str(caught.value)
-    assert dataset[0]["meta"]["id"] == "000000"
-
-
-def test_a_damaged_photo_and_a_label_of_another_size_are_named(folder):
-    pascal_mt.write_semseg(folder / "semseg/VOC12/000000.png", np.zeros((10, 20), np.uint8))
-    photo = folder / "JPEGImages/000001.jpg"
-    photo.write_bytes(photo.read_bytes()[:300])
-    dataset = PascalContext(folder, "val", "semseg")
-    with pytest.raises(BrokenFileError, match="its size is 20 x 10, that of the image 56 x 40"):
-        dataset[0]
-    with pytest.raises(BrokenFileError, match=r"Cannot read image of 000001 .*JPEGImages/000001\.jpg"):
-        dataset[1]
-
-
 # ---------------------------------------------------------------------------------------------------------- real files
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real PASCAL files are not beside the checkout")
+@needs_shared
 def test_real_files_of_which_most_parts_are_missing():
     with pytest.warns(UserWarning, match="of 120 images 112 lack human_parts/<id>.mat"):
         dataset = PascalContext(SHARED / "realdata", "all", ["semseg", "human_parts"])
@@ -219,8 +240,41 @@ def test_real_files_of_which_most_parts_are_missing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(PascalContext(SHARED / "realdata", "human_parts", ["semseg", "human_parts"])) == 4
-    labels = set(np.concatenate([np.unique(sample["semseg"]) for sample in dataset]).tolist())
+    labels, with_parts = set(), []
+    for sample in dataset:
+        labels |= set(np.unique(sample["semseg"]).tolist())
+        with_parts += [sample["meta"]["id"]] if (sample["human_parts"] != 255).any() else []
     assert labels <= {*range(21), 255}
     assert len(labels) >= 20
-    with_parts = [sample["meta"]["id"] for sample in dataset if (sample["human_parts"] != 255).any()]
     assert sorted(with_parts) == sorted(pascal_mt.read_split(SHARED / "realdata", "human_parts"))
+
+
+@needs_shared
+def test_real_files_without_parts_can_be_left_out():
+    with pytest.warns(UserWarning, match="of 120 images 112 are left out"):
+        dataset = PascalContext(SHARED / "realdata", "all", ["semseg", "human_parts"], on_error="skip")
+    assert sorted(dataset.ids) == sorted(pascal_mt.read_split(SHARED / "realdata", "parts"))
+
+
+@needs_shared
+def test_real_parts_alone_train_on_the_persons(tmp_path):
+    (tmp_path / "train_parts.txt").write_bytes((SHARED / "realdata/ImageSets/Context/parts.txt").read_bytes())
+    dataset = PascalContext(SHARED / "realdata", tmp_path / "train_parts.txt", "human_parts")
+    assert sorted(dataset.ids) == sorted(pascal_mt.read_split(SHARED / "realdata", "human_parts"))
+
+
+@needs_shared
+@pytest.mark.parametrize(("task", "split"), [("semseg", "all"), ("human_parts", "parts")])
+def test_real_label_histograms_agree_with_the_released_loader(task, split):
+    reference = json.loads((SHARED / f"fixtures/real_files/{task}.json").read_text())["images"]
+    dataset = PascalContext(SHARED / "realdata", split, task)
+    assert reference.keys() <= set(dataset.ids)
+    for image_id, expected in reference.items():
+        sample = dataset.load(image_id)
+        assert list(sample["meta"]["size"]) == expected["native_shape"]
+        counts = np.bincount(sample[task].ravel(), minlength=256)
+        histogram = {str(value): int(count) for value, count in enumerate(counts) if count}
+        if expected.get("has_human_parts_flag", 1):
+            assert histogram == expected["native_histogram"]
+        else:  # there zeros, which become 255 at 448 pixels; here 255 from the start
+            assert histogram == {"255": sample[task].size}

@@ -78,7 +78,7 @@ def test_equal_content_is_equal_bytes(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------------ human parts
 
 
-def write_part_file(path, *objects):
+def write_part_file(path, *objects, shape=(2, 3)):
     """A file of objects (class id, [(part name, mask)]), independent of the package's own writer."""
     from scipy.io import savemat
 
@@ -87,7 +87,7 @@ def write_part_file(path, *objects):
         table = np.zeros((1, len(parts)), [("part_name", object), ("mask", object)])
         for j, part in enumerate(parts):
             table[0, j] = part
-        rows[0, i] = "thing", np.array([[class_id]]), np.ones((2, 3), np.uint8), table if parts else np.zeros((0, 0))
+        rows[0, i] = "thing", np.array([[class_id]]), np.ones(shape, np.uint8), table if parts else np.zeros((0, 0))
     anno = np.zeros((1, 1), [("imname", object), ("objects", object)])
     anno[0, 0] = "a", rows
     savemat(path, {"anno": anno})
@@ -184,6 +184,16 @@ def test_a_split_is_read_whatever_its_line_ends(tmp_path):
     assert pascal_mt.read_split(tmp_path, "val") == ["2008_000002", "2008_000003", "2008_000007"]
     with pytest.raises(FileNotFoundError, match=r"No split 'test'.*splits there: val"):
         pascal_mt.read_split(tmp_path, "test")
+
+
+def test_a_split_is_a_list_of_the_folder_or_a_path(tmp_path, monkeypatch):
+    pascal_mt.write_split(tmp_path / "data", "val", ["a"])
+    (tmp_path / "mine.txt").write_text("b\nb\nc")
+    assert pascal_mt.read_split(tmp_path / "data", str(tmp_path / "mine.txt")) == ["b", "b", "c"]
+    monkeypatch.chdir(tmp_path)
+    assert pascal_mt.read_split(Path("data"), Path("mine.txt")) == ["b", "b", "c"]
+    (tmp_path / "val").write_text("d")
+    assert pascal_mt.read_split(Path("data"), "val") == ["a"]  # the folder's own comes first
 
 
 # ------------------------------------------------------------------------------------------------------------- edges

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlora_lite.paths import write_atomically
+from mtlora_lite.records import write_atomically
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
