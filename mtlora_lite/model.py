@@ -18,11 +18,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mtlora_lite.backbones import SwinBackbone, as_image_size, build_backbone, parameter_group
+from mtlora_lite.backbones import (
+    BackboneSpec,
+    SwinBackbone,
+    as_image_size,
+    build_backbone,
+    built_shape,
+    is_weights_file,
+    parameter_group,
+)
 from mtlora_lite.decoders import build_decoder
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
-from mtlora_lite.paths import write_atomically
+from mtlora_lite.records import write_atomically
 from mtlora_lite.tasks import check_tasks, task_channels
 
 WEIGHTS_FILE = "model.safetensors"
@@ -34,13 +42,13 @@ class ModelConfig:
     """Everything that ``build_model`` was called with, so that a saved model can be built again.
 
     Attributes:
-        backbone: the name it was built from; None when a module was given.
+        backbone: the name, file of weights or shape it was built from; None when a module was given.
         channels: outputs per pixel of every task.
         options: the method's own options, complete.
     """
 
     method: str
-    backbone: str | None
+    backbone: str | Mapping[str, Any] | None
     tasks: tuple[str, ...]
     img_size: tuple[int, int]
     pretrained: bool
@@ -117,6 +125,8 @@ class MultiTaskModel(nn.Module):
             trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
             state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
+        if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
+            record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
         write_atomically(directory / WEIGHTS_FILE, lambda path: save_file(_contiguous(state), path))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
         if merged:
@@ -124,12 +134,13 @@ class MultiTaskModel(nn.Module):
         return directory
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, backbone: nn.Module | None = None) -> "MultiTaskModel":
+    def from_pretrained(cls, directory: str | Path, *, backbone: BackboneSpec | None = None) -> "MultiTaskModel":
         """Build the model that ``save_pretrained`` wrote, in evaluation mode.
 
         Args:
             directory: the folder.
-            backbone: the timm module to adapt, where the saved model was built from a module and not from a name.
+            backbone: what to adapt in place of what the saved model was built from: needed where that was a module, or
+                a file of weights that is now elsewhere.
 
         Raises:
             FileNotFoundError: the folder does not hold a saved model.
@@ -141,11 +152,10 @@ class MultiTaskModel(nn.Module):
         record = json.loads((directory / CONFIG_FILE).read_text())
         full, frozen = record.pop("full"), record.pop("frozen_sha256")
         config = _config_from_record(record)
-        if config.backbone is None and backbone is None:
+        backbone = config.backbone if backbone is None else backbone
+        if backbone is None:
             raise ValueError(f"{directory} was built from a backbone module: pass it as backbone=...")
-        model = _assemble(
-            config, backbone if config.backbone is None else config.backbone, config.pretrained and not full
-        )
+        model = _assemble(config, backbone, config.pretrained and not full)
         state = _read_weights(directory / WEIGHTS_FILE)
         missing, unexpected = model.load_state_dict(state, strict=False)
         expected = set() if full else {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -172,7 +182,7 @@ class MultiTaskModel(nn.Module):
 def build_model(
     method: str = "mtlora",
     *,
-    backbone: str | nn.Module,
+    backbone: BackboneSpec,
     tasks: Iterable[str],
     img_size: int | tuple[int, int],
     pretrained: bool = True,
@@ -186,7 +196,8 @@ def build_model(
 
     Args:
         method: a row of ``methods.METHODS``.
-        backbone: a timm Swin name, an embedded name (``swin_scenes_tiny``), or a timm Swin module.
+        backbone: a timm Swin name, an embedded name (``swin_scenes_tiny``), a file of Swin weights, a shape
+            (``backbones.swin_shape``), or a timm Swin module.
         tasks: task keys; their order is the order of the outputs.
         img_size: height and width in pixels, multiples of 32.
         pretrained: load the backbone's pre-trained weights.
@@ -202,7 +213,7 @@ def build_model(
     tasks = check_tasks(tasks)
     config = ModelConfig(
         method=method,
-        backbone=backbone if isinstance(backbone, str) else None,
+        backbone=None if isinstance(backbone, nn.Module) else backbone,
         tasks=tasks,
         img_size=as_image_size(img_size),
         pretrained=pretrained,
@@ -215,7 +226,7 @@ def build_model(
     return _assemble(config, backbone, pretrained)
 
 
-def _assemble(config: ModelConfig, backbone: str | nn.Module, pretrained: bool) -> MultiTaskModel:
+def _assemble(config: ModelConfig, backbone: BackboneSpec, pretrained: bool) -> MultiTaskModel:
     body = build_backbone(backbone, img_size=config.img_size, pretrained=pretrained, drop_path=config.drop_path)
     get_method(config.method).adapt(body, config.tasks, method_options(config.method, config.options))
     decoders = {

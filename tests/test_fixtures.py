@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from official import map_names
 from safetensors.torch import load_file
-from timm.models.swin_transformer import SwinTransformer
 
-import mtlora_lite as ml
 from mtlora_lite.losses import MultiTaskLoss
+from mtlora_lite.official import load_official, official_name
 
 FIXTURES = Path(__file__).parents[1].parent / "shared" / "fixtures"
-CASES = ("m1_matrix", "m2_plus")
+CASES = {"m1_matrix": "ckpt_official.pth", "m2_plus": "official_state_dict.safetensors"}
 
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f"reference numbers are not at {FIXTURES}")
 
@@ -22,44 +20,21 @@ pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f"reference number
 def case(request):
     folder = FIXTURES / request.param
     config = json.loads((folder / "config.json").read_text())
-    model, names = build(config, load_file(folder / "official_state_dict.safetensors"))
+    model = load_official(
+        folder / CASES[request.param],
+        scale=tuple(config["shared_scale_per_stage"]),
+        task_scale=config["task_scale_per_stage_effective"],
+        img_size=config["img_size"],
+    )
     return {
         "config": config,
         "model": model,
-        "names": names,
+        "names": {official_name(name, "hrnet"): name for name in model.state_dict()},
         "images": load_file(folder / "input.safetensors")["image_int8"].float() / 32,
         "outputs": load_file(folder / "outputs.safetensors"),
         "targets": load_file(folder / "targets.safetensors"),
         "golden": json.loads((folder / "train_golden.json").read_text()),
     }
-
-
-def build(config, official):
-    tasks = config["tasks_in_order"]
-    swin = SwinTransformer(
-        img_size=config["img_size"],
-        embed_dim=config["embed_dim"],
-        depths=config["depths"],
-        num_heads=config["num_heads"],
-        window_size=config["window_size"],
-        num_classes=0,
-        drop_path_rate=0.0,
-    )
-    model = ml.build_model(
-        "mtlora_plus" if config["mtlora_plus"] else "mtlora",
-        backbone=swin,
-        tasks=tasks,
-        img_size=config["img_size"],
-        rank=config["shared_rank_per_stage"],
-        task_rank=config["task_rank_per_stage"],
-        scale=config["shared_scale_per_stage"],
-        task_scale=config["task_scale_per_stage_effective"],
-        dropout=0.0,
-        decoder_options={"channels": config["decoder_channels"]},
-    )
-    names = map_names(official, config["depths"])
-    model.load_state_dict({ours: official[name] for name, ours in names.items()})  # strict
-    return model.eval(), names
 
 
 def test_logits_and_features_agree(case):

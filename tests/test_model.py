@@ -225,6 +225,11 @@ def test_a_damaged_folder_is_refused_with_its_name(build, small_swin, tmp_path):
         ml.MultiTaskModel.from_pretrained(tmp_path / "b", backbone=small_swin())
 
 
+def test_single_task_is_one_model_per_task(small_swin):
+    with pytest.raises(ValueError, match=r"one task per model, got sal, depth: build one model for each"):
+        ml.build_model("single_task", backbone=small_swin(), tasks=("sal", "depth"), img_size=(64, 96))
+
+
 @pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:-1000]), Path.unlink])
 def test_weights_that_cannot_be_read_are_refused_in_a_sentence(build, small_swin, tmp_path, damage):
     build().save_pretrained(tmp_path)
