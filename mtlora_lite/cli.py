@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 import pandas as pd
@@ -15,17 +16,36 @@ import tyro
 from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import predict as predicting
+from mtlora_lite.archives import SOURCES
+from mtlora_lite.config import PAPER_TASKS, PRESETS, SCENES, TrainConfig, preset, validation_set
+from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.datasets import BrokenFileError
 from mtlora_lite.decoders import DECODERS
-from mtlora_lite.engine import SCENES, TrainConfig, evaluate, train, validation_set, write_json
+from mtlora_lite.engine import REFERENCE_FILE, train, train_single_tasks
+from mtlora_lite.evaluation import evaluate
+from mtlora_lite.export import ExportConfig, export
 from mtlora_lite.methods import METHODS
-from mtlora_lite.metrics import PROTOCOLS, headline
+from mtlora_lite.metrics import PROTOCOLS, headline_names
 from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report
 from mtlora_lite.paths import command
+from mtlora_lite.prepared import ON_ERROR
+from mtlora_lite.records import write_json
+from mtlora_lite.references import PUBLISHED, gain_over, get_reference
 from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import AUGMENTATIONS
 
 PAPER_RANKS = (16, 32, 64)
-PAPER_TASKS = ("semseg", "normals", "sal", "human_parts")
+
+
+@dataclass(frozen=True)
+class TrainCommand(TrainConfig):
+    """Train a model and evaluate it.
+
+    Attributes:
+        preset: a whole run by its name, paper or paper_nyud; every other option given replaces what it says.
+    """
+
+    preset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,10 +54,12 @@ class EvalConfig:
 
     Attributes:
         checkpoint: folder written by training.
-        data: "scenes" for the embedded set, or a folder in the PASCAL_MT layout.
+        data: "scenes" for the embedded set, or a folder with PASCAL-Context or NYUD, raw or prepared.
         split: list of ids (a folder) or part of the scenes.
         count: number of scenes (embedded set only).
         protocol: "paper" for the conventions of the paper's released evaluation.
+        boundary: score edges by the BSDS benchmark too (odsF, oisF), which takes about a second an image.
+        reference: what Δm is relative to: the file that single_task wrote, or the name of published results.
         out: also write the scores to this JSON file.
     """
 
@@ -46,6 +68,8 @@ class EvalConfig:
     split: str = "val"
     count: int = 200
     protocol: str = "standard"
+    boundary: bool = False
+    reference: str | None = None
     out: Path | None = None
 
 
@@ -74,13 +98,34 @@ def run_demo(config: demonstrating.DemoConfig) -> int:
     return 0
 
 
-def run_train(config: TrainConfig) -> int:
+def run_train(config: TrainCommand) -> int:
     """Run ``train``."""
+    if config.method == "single_task":
+        return _run_single_tasks(config)
     result = train(config)
     print(format_scores(result.metrics))
+    _print_gain(result.metrics, config)
     print(f"\nWrote {config.out}/config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training).")
     print(f"Next: {command()} predict PHOTO.jpg --checkpoint {config.out}")
     return 0
+
+
+def _run_single_tasks(config: TrainCommand) -> int:
+    reference = train_single_tasks(config)
+    for task, value in reference.scores.items():
+        row = TASKS[task]
+        print(f"{row.title:24}{reference.metrics[task]:>6} {value:7.2f} {row.unit}")
+    print(f"\nWrote a folder per task in {config.out}, and {config.out / REFERENCE_FILE}.")
+    print(f"Next: {command()} train --reference {config.out / REFERENCE_FILE}, for Δm over these models.")
+    return 0
+
+
+def _print_gain(scores: Mapping[str, Mapping[str, float]], config: TrainConfig | EvalConfig) -> None:
+    """Δm and what it is relative to, where a reference was named."""
+    if config.reference:
+        reference = get_reference(config.reference)
+        gain = gain_over(reference, scores, config.protocol)
+        print(f"Δm {gain:+.2f} % over {reference.source} ({reference.protocol} protocol)")
 
 
 def run_eval(config: EvalConfig) -> int:
@@ -88,12 +133,13 @@ def run_eval(config: EvalConfig) -> int:
     model = predicting.load_checkpoint(config.checkpoint)
     where = TrainConfig(
         data=config.data, tasks=model.tasks, img_size=model.config.img_size[0], val_split=config.split,
-        val_count=config.count,
+        val_count=config.count, protocol=config.protocol,
     )  # fmt: skip
     data = validation_set(where)
-    scores = evaluate(model, data, protocol=config.protocol)
+    scores = evaluate(model, data, protocol=config.protocol, boundary=config.boundary)
     print(f"{config.data}, split {config.split}, {len(data)} images, protocol {config.protocol}")
     print(format_scores(scores))
+    _print_gain(scores, config)
     if config.out:
         record = {"data": config.data, "split": config.split, "images": len(data), "protocol": config.protocol}
         write_json(config.out, record | {"metrics": scores})
@@ -116,6 +162,19 @@ def run_compare(config: comparing.CompareConfig) -> int:
     """Run ``compare``."""
     print(comparing.format_table(comparing.compare(config), config.tasks))
     print(f"\nWrote {config.out}/table.json.")
+    return 0
+
+
+def run_data(config: DataConfig) -> int:
+    """Run ``data`` with nothing after it, which says what there is."""
+    return main(["data", "--help"])
+
+
+def run_export(config: ExportConfig) -> int:
+    """Run ``export``."""
+    model = export(config)
+    print(parameter_report(model).rename_axis(None).map(lambda count: f"{count:,}").to_string())
+    print(f"\nWrote {config.out}.")
     return 0
 
 
@@ -143,11 +202,11 @@ def _model(config: ParamsConfig, options: Mapping[str, Any]) -> MultiTaskModel:
 def format_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     """One line per task: its headline metric first, then the others that are no per-class values."""
     rows = []
-    for task, value in headline(scores).items():
+    for task, metric in headline_names(scores).items():
         row = TASKS[task]
-        others = {k: v for k, v in scores[task].items() if k != row.metric and not k.startswith("IoU/")}
+        others = {k: v for k, v in scores[task].items() if k != metric and not k.startswith("IoU/")}
         rest = "  ".join(f"{name} {number:.3g}" for name, number in others.items())
-        rows.append(f"{row.title:24}{row.metric:>6} {value:7.2f} {row.unit:3}{rest}")
+        rows.append(f"{row.title:24}{metric:>6} {scores[task][metric]:7.2f} {row.unit:3}{rest}")
     return "\n".join(rows)
 
 
@@ -156,11 +215,13 @@ def format_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
 # A command: its options, whose docstring is its help, and what it does with them.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (demonstrating.DemoConfig, run_demo),
-    "train": (TrainConfig, run_train),
+    "train": (TrainCommand, run_train),
     "eval": (EvalConfig, run_eval),
     "predict": (predicting.PredictConfig, run_predict),
     "compare": (comparing.CompareConfig, run_compare),
     "params": (ParamsConfig, run_params),
+    "data": (DataConfig, run_data),
+    "export": (ExportConfig, run_export),
 }
 DESCRIPTION = "\n".join([
     "Parameter-efficient multi-task learning for dense vision. Start with: mtlora demo",
@@ -171,32 +232,42 @@ DESCRIPTION = "\n".join([
 # What stands for the value of an option in --help, by the name of its field; otherwise its type does.
 VALUES: dict[str, str] = {
     "photos": "PHOTO ...",
+    "name": f"{{{','.join(SOURCES)}}}|ADDRESS",
+    "archive": "FILE",
+    "folder": "FOLDER",
+    "on_error": f"{{{','.join(ON_ERROR)}}}",
     "checkpoint": "FOLDER",
     "tasks": f"{{{','.join(TASKS)}}} ...",
     "method": f"{{{','.join(METHODS)}}}",
     "decoder": f"{{{','.join(DECODERS)}}}",
     "protocol": f"{{{','.join(PROTOCOLS)}}}",
+    "preset": f"{{{','.join(PRESETS)}}}",
+    "reference": f"FILE|{'|'.join(PUBLISHED)}",
+    "augment": f"{{{','.join(AUGMENTATIONS)}}} ...",
     "rows": "METHOD ...",
     "lrs": "FLOAT ...",
     "seeds": "INT ...",
 }
+POSITIONAL = ("name",)  # given by its place, as everything is that has no default
 # What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
 USER_ERRORS = (ValueError, OSError, BrokenFileError, FloatingPointError)
 
 
-def _as_shown(config: type) -> type:
-    """The dataclass of a command's options, with what tyro is to show of them."""
+def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
+    """The dataclass of a command's options, with what tyro is to show of them, and other defaults for some."""
     hints = get_type_hints(config)
     fields = [
-        (option.name, Annotated[hints[option.name], _shown(option.name)], _same_default(option))
+        (option.name, _shown(option.name, hints[option.name]), _default_field(option, defaults))
         for option in dataclasses.fields(config)
     ]
     names = {"__doc__": config.__doc__}
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
 
 
-def _shown(name: str) -> Any:
-    return tyro.conf.arg(metavar=VALUES.get(name), help_behavior_hint=_default)
+def _shown(name: str, hint: Any) -> Any:
+    """The type of an option with what tyro is to show of it."""
+    shown = Annotated[hint, tyro.conf.arg(metavar=VALUES.get(name), help_behavior_hint=_default)]
+    return tyro.conf.Positional[shown] if name in POSITIONAL else shown
 
 
 def _default(text: str) -> str:
@@ -204,8 +275,20 @@ def _default(text: str) -> str:
     return "" if text in ("", "None") else f"(default: {text})"
 
 
-def _same_default(option: dataclasses.Field) -> Any:
+def _default_field(option: dataclasses.Field, defaults: Mapping[str, Any]) -> Any:
+    if option.name in defaults:
+        return field(default_factory=lambda: defaults[option.name])
     return field(default=option.default, default_factory=option.default_factory)
+
+
+def _preset_options(arguments: Sequence[str]) -> Mapping[str, Any]:
+    """The options of the preset that ``--preset NAME`` or ``--preset=NAME`` names; they are the new defaults."""
+    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--preset=") else [word])]
+    if "--preset" not in words[:-1]:
+        return {}
+    name = words[words.index("--preset") + 1]
+    preset(name)  # an unknown name is an error that names those known
+    return PRESETS[name]
 
 
 def _registry() -> tyro.constructors.ConstructorRegistry:
@@ -239,26 +322,47 @@ def _option(word: str) -> tuple[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    shown = {name: _as_shown(config) for name, (config, _) in COMMANDS.items()}
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["data"] and len(arguments) > 1:
+        return _run(DATA_COMMANDS, arguments[1:], "mtlora data", DataConfig.__doc__)
+    try:
+        options = _preset_options(arguments)
+    except ValueError as error:
+        return _fail(error)
+    return _run(COMMANDS, arguments, "mtlora", DESCRIPTION, {"train": options})
+
+
+def _run(
+    commands: Mapping[str, tuple[type, Callable[[Any], int]]],
+    arguments: Sequence[str],
+    prog: str,
+    description: str,
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> int:
+    """Run one of several commands; ``defaults`` replace those of their options, by the name of the command."""
     parsed = tyro.extras.subcommand_cli_from_dict(
-        shown,
-        prog="mtlora",
-        description=DESCRIPTION,
+        {name: _as_shown(config, defaults.get(name, {})) for name, (config, _) in commands.items()},
+        prog=prog,
+        description=description,
         args=arguments,
         config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
         registry=_registry(),
     )
-    config, run = next((config, run) for config, run in COMMANDS.values() if isinstance(parsed, config))
+    config, run = next((config, run) for config, run in commands.values() if isinstance(parsed, config))
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say
             return run(config(**vars(parsed)))
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:

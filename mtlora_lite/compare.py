@@ -21,21 +21,13 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from mtlora_lite.engine import (
-    CONFIG_FILE,
-    Scores,
-    Setting,
-    TrainConfig,
-    as_json,
-    evaluate,
-    train,
-    training_set,
-    validation_set,
-    write_json,
-)
+from mtlora_lite.config import Setting, TrainConfig, training_set, validation_set
+from mtlora_lite.engine import CONFIG_FILE, train
+from mtlora_lite.evaluation import Scores, evaluate
 from mtlora_lite.methods import get_method
 from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
 from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.records import as_json, write_json
 from mtlora_lite.tasks import TASKS
 
 TUNE_SPLIT, TABLE_SPLIT = "val", "test"
@@ -126,6 +118,8 @@ def _check(config: CompareConfig) -> None:
         get_method(row.removesuffix(RANDOM))
     if config.baseline not in config.rows:
         raise ValueError(f"The baseline {config.baseline!r} is not among the rows {', '.join(config.rows)}.")
+    if config.boundary:
+        raise ValueError("Comparisons resample images, for which edges are scored by F_1px: leave boundary off.")
     run = Run(config.baseline, config.tasks, config.lrs[0], config.seeds[0]).config(config)
     training_set(run)
     for split in (TUNE_SPLIT, TABLE_SPLIT):
@@ -174,7 +168,7 @@ def run_one(run: Run, config: CompareConfig) -> None:
     train_config = run.config(config)
     result = train(train_config)
     test = validation_set(dataclasses.replace(train_config, val_split=TABLE_SPLIT))
-    states, scores = image_states(result.model, test)
+    states, scores = image_states(result.model, test, config.protocol)
     np.savez_compressed(train_config.out / "states.npz", **_flatten(states))
     record = {
         TUNE_SPLIT: result.metrics,
@@ -210,20 +204,20 @@ def _flatten(states: States) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------- statistics over images and seeds
 
 
-def image_states(model: MultiTaskModel, dataset) -> tuple[States, Scores]:
+def image_states(model: MultiTaskModel, dataset, protocol: str = "standard") -> tuple[States, Scores]:
     """The sums that every metric is made of, one row per image (resampling images adds up rows), and the scores."""
-    metrics = build_metrics(model.tasks, protocol="standard")
+    metrics = build_metrics(model.tasks, protocol=protocol)
     collected: dict[str, dict[str, list]] = {}
 
-    def collect(batch, logits) -> None:
-        for index in range(len(batch["image"])):
+    def collect(logits, targets) -> None:
+        for index in range(len(next(iter(logits.values())))):
             metrics.reset()
             one = slice(index, index + 1)
-            metrics.update({t: v[one] for t, v in logits.items()}, {t: batch[t][one] for t in logits})
+            metrics.update({t: v[one] for t, v in logits.items()}, {t: v[one] for t, v in targets.items()})
             for task, name, state in _small_states(metrics):
                 collected.setdefault(task, {}).setdefault(name, []).append(state.double().flatten().numpy())
 
-    scores = evaluate(model, dataset, on_batch=collect)
+    scores = evaluate(model, dataset, protocol=protocol, on_batch=collect)
     return {task: {name: np.stack(rows) for name, rows in named.items()} for task, named in collected.items()}, scores
 
 
@@ -251,7 +245,7 @@ def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> pd.Da
     The interval is that of a paired bootstrap: each replicate draws images and seeds with replacement, the same ones
     for all rows, and compares what the rows score on them.
     """
-    metrics = build_metrics(config.tasks, protocol="standard")
+    metrics = build_metrics(config.tasks, protocol=config.protocol)
     images = len(next(iter(next(iter(states.values()))[0][config.tasks[0]].values())))
     seeds = len(config.seeds)
 

@@ -1,4 +1,4 @@
-"""Training and evaluation: one recipe for every method, backbone and data set.
+"""Training: one recipe for every method, backbone and data set.
 
 AdamW with a linear warm-up and a cosine decay, the recipe of the MTLoRA paper scaled to the length of the run
 (Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4; the shares below are those of its released configuration).
@@ -6,103 +6,39 @@ Devices and number formats are Accelerate's business.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mtlora_lite.datasets import PascalContext, Scenes
+from mtlora_lite.config import TrainConfig, build_from_config, training_set, validation_set
+from mtlora_lite.evaluation import Scores, evaluate
 from mtlora_lite.losses import MultiTaskLoss
-from mtlora_lite.metrics import build_metrics
-from mtlora_lite.model import MultiTaskModel, build_model
-from mtlora_lite.paths import write_atomically
-from mtlora_lite.tasks import TASKS
-from mtlora_lite.transforms import collate, eval_transform, train_transform
+from mtlora_lite.metrics import headline, headline_name, headline_names
+from mtlora_lite.model import MultiTaskModel
+from mtlora_lite.records import append_json, write_json
+from mtlora_lite.references import Reference, check_comparable, gain_over, get_reference, write_reference
+from mtlora_lite.transforms import collate
 
 # Shares of the paper's run: 20 of 300 epochs of warm-up; first and last learning rate as parts of the peak.
 WARMUP, START_LR, FINAL_LR = 20 / 300, 1e-3, 1e-2
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
 CLIP_NORM = 5.0
-SCENES = "scenes"
-# The recipe's loss weights, but for depth: the scenes reach to 58 m, and at the recipe's weight of 1 (for rooms) the
-# gradient of depth on the shared weights is several times that of any other task. A tenth makes it one among equals.
-SCENES_WEIGHTS = {"depth": 0.1}
 CONFIG_FILE = "config.json"
-
-Scores = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What runs that are compared with each other have in common: images, backbone, decoder and length.
-
-    Attributes:
-        data: "scenes" for the embedded set, or a folder in the PASCAL_MT layout.
-        tasks: what to predict.
-        backbone: a timm Swin name or an embedded one.
-        img_size: side of the square training images, in pixels.
-        train_split: list of ids (a folder) or part of the scenes to train on.
-        train_count: number of scenes to train on (embedded set only).
-        val_count: number of scenes to evaluate on (embedded set only).
-        steps: optimiser steps.
-        batch_size: images per step.
-        augment: what is done to training images: flip, rotate (with zoom; flip and rotate are the paper's on
-            PASCAL-Context), scale (flip and scale are the paper's on NYUD), crop, jitter.
-        drop_path: stochastic depth rate of the backbone's last block.
-        decoder: which decoder.
-        decoder_options: its options.
-        loss_weights: weights of the tasks' losses that replace the usual ones, e.g. depth=0.2.
-    """
-
-    data: str = SCENES
-    tasks: tuple[str, ...] = tuple(TASKS)
-    backbone: str = "swin_scenes_tiny"
-    img_size: int = 128
-    train_split: str = "train"
-    train_count: int = 1200
-    val_count: int = 200
-    steps: int = 600
-    batch_size: int = 16
-    augment: tuple[str, ...] = ("flip",)
-    drop_path: float = 0.05
-    decoder: str = "hrnet"
-    decoder_options: Mapping[str, Any] = field(default_factory=dict)
-    loss_weights: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrainConfig(Setting):
-    """Train a model and evaluate it.
-
-    Attributes:
-        out: folder for the log, the metrics and the checkpoint.
-        method: what is adapted and what is trained, a row of the method registry.
-        options: the method's options, such as rank and task_rank.
-        pretrained: start from the backbone's pre-trained weights.
-        val_split: list of ids (a folder) or part of the scenes to evaluate on.
-        lr: peak learning rate.
-        seed: of weights, order and augmentation.
-    """
-
-    out: Path = Path("runs/train")
-    method: str = "mtlora"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: bool = True
-    val_split: str = "val"
-    lr: float = 1e-3
-    seed: int = 0
+REFERENCE_FILE = "reference.json"
+LAST, BEST = "model", "best"  # folders of a run's checkpoints
+TIMED_STEPS = 5  # after which a long run says how long it will take
+LONG_RUN = 15 * 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -112,6 +48,7 @@ class TrainResult:
     Attributes:
         model: the trained model, in evaluation mode, on the CPU.
         metrics: {task: {metric: value}} on the validation split.
+        delta_m: Δm over the run's reference in percent; None without one.
         log: one record per logged step: step, lr, total and the unweighted loss of each task.
         seconds: wall time of the training steps alone.
         directory: where the files are.
@@ -119,13 +56,18 @@ class TrainResult:
 
     model: MultiTaskModel
     metrics: Scores
+    delta_m: float | None
     log: list[dict[str, float]]
     seconds: float
     directory: Path
 
 
 def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | None = None) -> TrainResult:
-    """Train one model and evaluate it; writes ``config.json``, ``log.jsonl``, ``metrics.json`` and ``model/``.
+    """Train one model and evaluate it.
+
+    Writes ``config.json``, ``log.jsonl`` (a line per step), ``evaluations.jsonl`` (a line per evaluation),
+    ``metrics.json`` (of the last one) and the checkpoints ``model/``, the last, and, where a reference says what is
+    better and there is more than one evaluation, ``best/``, the one of the highest Δm.
 
     Args:
         config: the run.
@@ -139,50 +81,115 @@ def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | 
     accelerator = Accelerator()
     model = build_from_config(config)
     loader = training_loader(config)
+    steps = config.num_steps(len(loader.dataset))
     optimizer = torch.optim.AdamW(decay_groups(model), lr=config.lr, **ADAM)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, config.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, steps))
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 
     config.out.mkdir(parents=True, exist_ok=True)
     write_json(config.out / CONFIG_FILE, dataclasses.asdict(config))
-    start = time.perf_counter()
-    log = _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step)
-    seconds = time.perf_counter() - start
+    judge = _Judge(config)
+    log, start = [], time.perf_counter()
+    for record in _steps(config, steps, accelerator, model, optimizer, schedule, loader):
+        append_json(config.out / "log.jsonl", record, first=not log)
+        log.append(record)
+        if on_step:
+            on_step(record)
+        if judge.is_due(record["step"], steps, len(loader)):
+            judge(record["step"], accelerator.unwrap_model(model))
+            model.train()
+    seconds = time.perf_counter() - start - judge.seconds
 
+    write_json(config.out / "metrics.json", judge.last | {"seconds": seconds})
     trained = accelerator.unwrap_model(model).cpu().eval()
-    metrics = evaluate(trained, validation_set(config), batch_size=config.batch_size)
-    write_json(config.out / "metrics.json", {"metrics": metrics, "seconds": seconds})
-    trained.save_pretrained(config.out / "model")
-    return TrainResult(trained, metrics, log, seconds, config.out)
+    return TrainResult(trained, judge.last["metrics"], judge.last["delta_m"], log, seconds, config.out)
 
 
-def _run_steps(config, accelerator, model, optimizer, schedule, loader, on_step) -> list[dict[str, float]]:
-    criterion = MultiTaskLoss(config.tasks, loss_weights(config)).to(accelerator.device)
+def train_single_tasks(config: TrainConfig) -> Reference:
+    """Train a model for each task alone, and write what they score to ``reference.json``, for Δm to be relative to."""
+    results: Scores = {}
+    for task in config.tasks:
+        weights = {task: config.loss_weights[task]} if task in config.loss_weights else {}
+        alone = dataclasses.replace(
+            config, tasks=(task,), loss_weights=weights, reference=None, out=config.out / task
+        )  # fmt: skip
+        results |= train(alone).metrics
+    source = f"{config.method} of {config.backbone} on {config.data}, split {config.val_split}, from {config.out}"
+    reference = Reference(headline(results), headline_names(results), config.protocol, source)
+    write_reference(config.out / REFERENCE_FILE, reference)
+    return reference
+
+
+class _Judge:
+    """Scores a run on its validation images now and then, and keeps the last model and the best one."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.images = config, validation_set(config)
+        self.reference = get_reference(config.reference) if config.reference else None
+        if self.reference:
+            planned = {task: headline_name(task, boundary=config.boundary) for task in config.tasks}
+            check_comparable(self.reference, planned, config.protocol)  # fails now, or never
+        self.last: dict[str, Any] = {}
+        self.best = -math.inf
+        self.seconds = 0.0
+
+    def is_due(self, step: int, steps: int, steps_per_epoch: int) -> bool:
+        every = self.config.eval_every and self.config.eval_every * steps_per_epoch
+        return step == steps or bool(every and step % every == 0)
+
+    def __call__(self, step: int, model: MultiTaskModel) -> None:
+        start, config = time.perf_counter(), self.config
+        metrics = evaluate(
+            model, self.images, batch_size=config.batch_size, protocol=config.protocol, boundary=config.boundary,
+            workers=config.workers,
+        )  # fmt: skip
+        gain = gain_over(self.reference, metrics, config.protocol) if self.reference else None
+        self.last = {
+            "metrics": metrics, "delta_m": gain, "reference": self.reference and self.reference.source,
+            "data": config.data, "split": config.val_split, "images": len(self.images), "protocol": config.protocol,
+            "step": step,
+        }  # fmt: skip
+        line = {"step": step, "delta_m": gain} | headline(metrics)
+        append_json(config.out / "evaluations.jsonl", line, first=not self.seconds)
+        model.save_pretrained(config.out / LAST)
+        if config.eval_every and gain is not None and gain > self.best:
+            self.best = gain
+            model.save_pretrained(config.out / BEST)
+        self.seconds += time.perf_counter() - start
+
+
+def _steps(config, steps, accelerator, model, optimizer, schedule, loader) -> Iterator[dict[str, float]]:
+    """Take the optimiser steps of a run, and give the record of each."""
+    criterion = MultiTaskLoss(config.tasks, config.all_loss_weights()).to(accelerator.device)
     model.train()
-    log = []
-    with (config.out / "log.jsonl").open("w") as file:
-        for step, batch in enumerate(_progress(islice(_endless(loader), config.steps), config), start=1):
-            total, losses = criterion(model(batch["image"]), batch)
-            _check_finite(losses, batch)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(total)
-            accelerator.clip_grad_norm_(model.parameters(), CLIP_NORM)
-            optimizer.step()
-            record = _record(step, schedule.get_last_lr()[0], total, losses)
-            schedule.step()
-            file.write(json.dumps(record) + "\n")
-            log.append(record)
-            if on_step:
-                on_step(record)
-    return log
+    bar = tqdm(islice(_endless(loader), steps), total=steps, desc=f"train {config.method}", unit="step", leave=False)
+    for step, batch in enumerate(bar, start=1):
+        total, losses = criterion(model(batch["image"]), batch)
+        _check_finite(losses, batch)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        accelerator.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        yield _record(step, schedule.get_last_lr()[0], total, losses)
+        schedule.step()
+        if step == 1:
+            start = time.perf_counter()
+        elif step == 1 + TIMED_STEPS and (message := _forecast(time.perf_counter() - start, steps)):
+            bar.write(message)
+
+
+def _forecast(seconds: float, steps: int) -> str | None:
+    """How long a long run will take, from the time of ``TIMED_STEPS`` steps; nothing for a short one."""
+    each = seconds / TIMED_STEPS
+    total = each * steps
+    if total < LONG_RUN:
+        return None
+    length = f"{total / 86400:.1f} days" if total > 2 * 86400 else f"{total / 3600:.1f} hours"
+    return f"{steps:,} steps at {each:.2f} s take about {length} here, evaluations aside."
 
 
 def _record(step: int, lr: float, total: Tensor, losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {"step": step, "lr": lr, "total": total.item()} | {task: loss.item() for task, loss in losses.items()}
-
-
-def _progress(batches: Iterator, config: TrainConfig) -> Iterator:
-    return tqdm(batches, total=config.steps, desc=f"train {config.method}", unit="step", leave=False)
 
 
 def training_loader(config: TrainConfig) -> DataLoader:
@@ -192,8 +199,10 @@ def training_loader(config: TrainConfig) -> DataLoader:
         raise ValueError(
             f"The {len(images)} training images do not fill a batch of {config.batch_size}: lower batch_size."
         )
-    order = torch.Generator().manual_seed(config.seed)
-    return DataLoader(images, config.batch_size, shuffle=True, drop_last=True, collate_fn=collate, generator=order)
+    return DataLoader(
+        images, config.batch_size, shuffle=True, drop_last=True, collate_fn=collate, num_workers=config.workers,
+        persistent_workers=config.workers > 0, generator=torch.Generator().manual_seed(config.seed),
+    )  # fmt: skip
 
 
 def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
@@ -206,79 +215,6 @@ def _check_finite(losses: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Non
         if not math.isfinite(loss.item()):
             ids = ", ".join(str(meta["id"]) for meta in batch["meta"])
             raise FloatingPointError(f"The {task} loss is {loss.item()} on the images {ids}: try a lower lr.")
-
-
-@torch.inference_mode()
-def evaluate(
-    model: MultiTaskModel,
-    dataset: Dataset,
-    *,
-    batch_size: int = 16,
-    protocol: str = "standard",
-    dataset_name: str = "pascal",
-    on_batch: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] | None = None,
-) -> Scores:
-    """Score a model on a data set.
-
-    Args:
-        model: the model; put into evaluation mode.
-        dataset: samples with an image and a target for each of the model's tasks.
-        batch_size: images per pass.
-        protocol: ``standard`` or ``paper``, see ``metrics``.
-        dataset_name: ``pascal`` or ``nyud``, see ``metrics``.
-        on_batch: called with every batch and its logits, on the CPU.
-
-    Returns:
-        {task: {metric: value}}.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    metrics = build_metrics(model.tasks, dataset=dataset_name, protocol=protocol)
-    loader = DataLoader(dataset, batch_size, collate_fn=collate)
-    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False):
-        logits = {task: value.float().cpu() for task, value in model(batch["image"].to(device)).items()}
-        metrics.update(logits, batch)
-        if on_batch:
-            on_batch(batch, logits)
-    return metrics.compute()
-
-
-def build_from_config(config: TrainConfig) -> MultiTaskModel:
-    """The untrained model of a run."""
-    return build_model(
-        config.method,
-        backbone=config.backbone,
-        tasks=config.tasks,
-        img_size=config.img_size,
-        pretrained=config.pretrained,
-        drop_path=config.drop_path,
-        decoder=config.decoder,
-        decoder_options=config.decoder_options,
-        **config.options,
-    )
-
-
-def training_set(config: TrainConfig) -> Dataset:
-    """The training images of a run."""
-    transform = train_transform(config.img_size, config.augment)
-    return _dataset(config, config.train_split, config.train_count, transform)
-
-
-def validation_set(config: TrainConfig) -> Dataset:
-    """The validation images of a run."""
-    return _dataset(config, config.val_split, config.val_count, eval_transform(config.img_size))
-
-
-def _dataset(config: TrainConfig, split: str, count: int, transform: Callable) -> Dataset:
-    if config.data == SCENES:
-        return Scenes(split, config.tasks, size=config.img_size, count=count, transform=transform)
-    return PascalContext(config.data, split, config.tasks, transform=transform)
-
-
-def loss_weights(config: TrainConfig) -> dict[str, float]:
-    """The weights of a run that differ from the recipe's."""
-    usual = SCENES_WEIGHTS if config.data == SCENES else {}
-    return {task: weight for task, weight in usual.items() if task in config.tasks} | dict(config.loss_weights)
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -297,20 +233,3 @@ def lr_factor(step: int, steps: int) -> float:
         return START_LR + (1 - START_LR) * step / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write readable JSON, whole or not at all."""
-    text = json.dumps(as_json(content), indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def as_json(content: Any) -> Any:
-    """What reading it back from JSON gives: lists, paths as text, and None for what is not a finite number."""
-    if isinstance(content, Mapping):
-        return {key: as_json(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [as_json(value) for value in content]
-    if isinstance(content, float):
-        return float(content) if math.isfinite(content) else None
-    return content if isinstance(content, (str, int, NoneType)) else str(content)

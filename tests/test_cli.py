@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,16 @@ from PIL import Image
 
 from mtlora_lite import cli
 from mtlora_lite.cli import COMMANDS, main
+from mtlora_lite.data_commands import DATA_COMMANDS
 from mtlora_lite.methods import METHODS
 from mtlora_lite.paths import command
+from mtlora_lite.prepared import Prepared
 
 ROOT = Path(__file__).parents[1]
+
+# Every command, by the words that call it.
+COMMAND_LINES = {name: config for name, (config, _) in COMMANDS.items()}
+COMMAND_LINES |= {f"data {name}": config for name, (config, _) in DATA_COMMANDS.items()}
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -30,23 +37,24 @@ def helptext(capsys, *arguments):
 # -------------------------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMAND_LINES)
 def test_help_names_and_explains_every_option(name, capsys):
-    config, _ = COMMANDS[name]
-    text = helptext(capsys, name)
+    config = COMMAND_LINES[name]
+    text = helptext(capsys, *name.split())
     listed = re.findall(r"^ +--([a-z-]+)", text, re.MULTILINE)
     for option in dataclasses.fields(config):
         positional = option.default is option.default_factory is dataclasses.MISSING
+        positional |= option.name in cli.POSITIONAL
         assert positional or option.name.replace("_", "-") in listed
         documented = "".join(base.__doc__ for base in config.__mro__[:-1])
         description = re.search(rf"^ +{option.name}: (.*)$", documented, re.MULTILINE)[1]
         assert description in " ".join(text.split())
-    assert config.__doc__.splitlines()[0] in text
+    assert config.__doc__.splitlines()[0] in " ".join(text.split())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMAND_LINES)
 def test_help_shows_no_default_that_says_nothing_and_no_path_of_this_machine(name, capsys):
-    text = helptext(capsys, name)
+    text = helptext(capsys, *name.split())
     assert not re.search(r"default:\s*\)|None|``", text)
     assert str(ROOT) not in "".join(text.split())
 
@@ -67,7 +75,6 @@ WRONG = {
     "task given twice": (["train", "--tasks", "sal", "sal"], "repeated: sal"),
     "method": (["train", "--method", "mtlroa"], "Unknown method 'mtlroa'. Did you mean 'mtlora'"),
     "method's option": (["train", "--options", "rnak=4"], "no option 'rnak'. Did you mean 'rank'"),
-    "method for one task": (["train", "--no-pretrained", "--method", "single_task"], "one task per model"),
     "decoder": (["train", *SMALL, "--decoder", "unet"], "Unknown decoder 'unet'. Decoders: hrnet"),
     "decoder's option": (["train", *SMALL, "--decoder-options", "wide=2"], "no option 'wide'"),
     "backbone": (["train", "--backbone", "swin_tinny"], "Unknown backbone 'swin_tinny'"),
@@ -87,6 +94,16 @@ WRONG = {
     "row": (["compare", "--rows", "mtlora:rnadom"], "Unknown method 'mtlora:rnadom'. Did you mean"),
     "baseline": (["compare", "--rows", "mtlora", "--baseline", "full"], "'full' is not among the rows mtlora"),
     "split to compare on": (["compare", "--data", "SAMPLE"], "No split 'test'"),
+    "data set to get": (["data", "download", "PASCAL"], "Unknown data set 'PASCAL'. Data sets: PASCAL_MT, NYUD_MT"),
+    "archive": (["data", "download", "--archive", "nowhere"], "no archive nowhere"),
+    "archive that is none": (["data", "download", "--archive", "photo.png", "--out", "x"], "no tar or zip archive"),
+    "folder to verify": (["data", "verify", "nowhere"], "no data folder nowhere"),
+    "folder of something else": (["data", "verify", "."], "no lists of images"),
+    "folder to prepare": (["data", "prepare", "nowhere", "--out", "x"], "no data folder nowhere"),
+    "folder for what is prepared": (["data", "prepare", "SAMPLE", "--out", "."], "not empty"),
+    "nowhere to prepare": (["data", "prepare", "SAMPLE"], "Say where .*data prepare .*sample --out FOLDER"),
+    "on_error": (["data", "prepare", "SAMPLE", "--out", "x", "--on-error", "x"], "Unknown on_error 'x'"),
+    "list to count": (["data", "stats", "SAMPLE", "--split", "test"], "No split 'test'"),
     "rank": (["params", "--options", "rank=[1,2]", "--method", "mtlora"], "rank"),
 }
 
@@ -107,6 +124,7 @@ def test_what_is_wrong_is_said_in_one_line(what, checkpoint, tmp_path, capsys, m
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["data", "perpare"], "perpare"),
         ([], "demo, train, eval, predict, compare, params"),
         (["trian"], "trian"),
         (["train", "--stepz", "3"], "--steps"),
@@ -185,3 +203,20 @@ def test_eval_writes_what_it_prints(checkpoint, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"{record['metrics']['depth']['rmse']:.2f} m" in printed
     assert f"{record['metrics']['semseg']['mIoU']:.2f} %" in printed
+
+
+def test_a_data_set_from_its_archive_to_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("PASCAL_MT.tgz", "w:gz") as archive:
+        archive.add(ROOT / "data/sample", "PASCAL_MT")
+    assert main(["data", "download", "--archive", "PASCAL_MT.tgz"]) == 0
+    assert main(["data", "verify", "PASCAL_MT", "--workers", "1"]) == 0
+    assert "Can be trained: semseg, human_parts, sal, normals, edge, depth." in capsys.readouterr().out
+    assert main(["data", "stats", "PASCAL_MT", "--split", "val", "--workers", "1"]) == 0
+    assert re.search(r"^person +\d+ +\d+\.\d\d %$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["data", "prepare", "PASCAL_MT", "--out", "fast", "--workers", "1"]) == 0
+    assert re.search(r"24 images to prepare, about \d\.\d MB in fast", capsys.readouterr().out)
+    assert len(Prepared("fast", "train", "sal")) == 16
+    next(Path("PASCAL_MT/depth").iterdir()).write_bytes(b"")
+    assert main(["data", "verify", "PASCAL_MT", "--workers", "1"]) == 1
+    assert "Broken files: 1:" in capsys.readouterr().out

@@ -19,7 +19,8 @@ from mtlora_lite.compare import (
     tabulate,
     weighted_headline,
 )
-from mtlora_lite.engine import evaluate, validation_set
+from mtlora_lite.config import validation_set
+from mtlora_lite.evaluation import evaluate
 from mtlora_lite.model import MultiTaskModel
 
 TASKS = ("sal", "depth")

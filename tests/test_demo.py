@@ -10,8 +10,8 @@ from PIL import Image
 
 import mtlora_lite as ml
 from mtlora_lite.cli import main
+from mtlora_lite.config import validation_set
 from mtlora_lite.demo import BASELINE, METHOD, PICTURES, DemoConfig
-from mtlora_lite.engine import validation_set
 from mtlora_lite.predict import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -1,5 +1,6 @@
 """The pages people read: their code runs, their commands exist, their links lead somewhere."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from mtlora_lite.backbones import parameter_group
 from mtlora_lite.methods import METHODS, Method
 from mtlora_lite.methods.full import NoOptions
 from mtlora_lite.paths import data_dir
+from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate, eval_transform
 from mtlora_lite.viz import prediction_grid
 
@@ -111,8 +113,9 @@ def commands():
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_commands_are_understood(command, monkeypatch):
     seen = []
-    for name, (config, _) in list(cli.COMMANDS.items()):
-        monkeypatch.setitem(cli.COMMANDS, name, (config, seen.append))
+    for table in (cli.COMMANDS, cli.DATA_COMMANDS):
+        for name, (config, _) in list(table.items()):
+            monkeypatch.setitem(table, name, (config, seen.append))
     cli.main(shlex.split(command))
     assert len(seen) == 1
 
@@ -154,6 +157,19 @@ def test_the_readmes_layout_is_the_readers():
             folder, name = pattern.format(id="<id>").rsplit("/", 1)
             assert f"{folder}/{name}" in layout
     assert f"{pascal_mt.SPLITS}/<split>.txt" in layout
+
+
+def test_the_readmes_results_are_those_on_record():
+    """One line per row of the comparison, in its order, with every number as it was written down."""
+    section = TEXT["README.md"].split("## Results on the embedded scenes")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|") and " ± " in line]
+    rows = json.loads((ROOT / "data/study.json").read_text())["rows"].values()
+    for line, row in zip(lines, rows, strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        digits = {task: 2 if task == "depth" else 1 for task in TASKS}
+        expected = [f"{row[t]:.{digits[t]}f} ± {row[f'{t} std']:.{digits[t]}f}" for t in TASKS]
+        gain = f"{row['delta_m']:+.1f} [{row['delta_m low']:+.1f}, {row['delta_m high']:+.1f}]"
+        assert cells == [*expected, gain if row["delta_m high"] else "0"]
 
 
 @each_page

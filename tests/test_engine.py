@@ -11,19 +11,12 @@ import torch
 
 import mtlora_lite as ml
 from mtlora_lite.cli import main
-from mtlora_lite.engine import (
-    SCENES_WEIGHTS,
-    TrainConfig,
-    as_json,
-    build_from_config,
-    decay_groups,
-    evaluate,
-    loss_weights,
-    lr_factor,
-    train,
-    validation_set,
-)
+from mtlora_lite.config import SCENES_WEIGHTS, TrainConfig, build_from_config, preset, validation_set
+from mtlora_lite.engine import _forecast, decay_groups, lr_factor, train, train_single_tasks
+from mtlora_lite.evaluation import evaluate
+from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import eval_transform
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 TINY = {
@@ -49,7 +42,8 @@ def result(tmp_path_factory, cache):
 
 def test_the_run_can_be_read_from_its_folder(result):
     files = {path.relative_to(result.directory).as_posix() for path in result.directory.rglob("*") if path.is_file()}
-    assert files == {"config.json", "log.jsonl", "metrics.json", "model/config.json", "model/model.safetensors"}
+    written = {"config.json", "log.jsonl", "evaluations.jsonl", "metrics.json"}
+    assert files == written | {"model/config.json", "model/model.safetensors"}
     config = strict((result.directory / "config.json").read_text())
     assert config == as_json(dataclasses.asdict(TrainConfig(**TINY, out=result.directory)))
     log = [strict(line) for line in (result.directory / "log.jsonl").read_text().splitlines()]
@@ -58,7 +52,10 @@ def test_the_run_can_be_read_from_its_folder(result):
     for record in log:
         weights = {task: row.loss_weight for task, row in TASKS.items()} | SCENES_WEIGHTS
         assert record["total"] == pytest.approx(sum(weights[task] * record[task] for task in TASKS), rel=1e-5)
-    assert strict((result.directory / "metrics.json").read_text())["metrics"] == as_json(result.metrics)
+    metrics = strict((result.directory / "metrics.json").read_text())
+    assert metrics["metrics"] == as_json(result.metrics)
+    told = {"data": "scenes", "split": "val", "images": 6, "protocol": "standard", "delta_m": None, "reference": None}
+    assert {key: metrics[key] for key in told} == told
 
 
 def test_the_saved_model_scores_what_the_run_says_in_batches_of_any_size(result):
@@ -101,9 +98,9 @@ def test_losses_of_all_tasks_go_down(tmp_path):
 
 
 def test_loss_weights_are_the_recipes_unless_said_otherwise(tmp_path):
-    assert loss_weights(TrainConfig(data="some/folder")) == {}
-    assert loss_weights(TrainConfig(tasks=("sal", "edge"))) == {}
-    assert loss_weights(TrainConfig(loss_weights={"sal": 2.0})) == SCENES_WEIGHTS | {"sal": 2.0}
+    assert TrainConfig(data="some/folder").all_loss_weights() == {}
+    assert TrainConfig(tasks=("sal", "edge")).all_loss_weights() == {}
+    assert TrainConfig(loss_weights={"sal": 2.0}).all_loss_weights() == SCENES_WEIGHTS | {"sal": 2.0}
     own = TINY | {"tasks": ("depth", "edge"), "loss_weights": {"depth": 3.0, "edge": 7.0}, "steps": 1}
     (record,) = train(TrainConfig(**own, out=tmp_path)).log
     assert record["total"] == pytest.approx(3 * record["depth"] + 7 * record["edge"], rel=1e-5)
@@ -164,6 +161,127 @@ def test_fewer_images_than_a_batch_are_an_error_and_no_endless_loop(tmp_path):
 def test_what_is_not_finite_is_null_in_json():
     content = {"a": [1.0, float("nan")], "b": (Path("x"), True, None, 3, float("-inf"))}
     assert as_json(content) == {"a": [1.0, None], "b": ["x", True, None, 3, None]}
+
+
+# ------------------------------------------------------------------------------------- evaluations, references, presets
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, cache):
+    """Single-task runs of two tasks."""
+    config = TINY | {"tasks": ("sal", "normals"), "method": "single_task", "options": {}, "loss_weights": {"sal": 2.0}}
+    return train_single_tasks(TrainConfig(**config, out=tmp_path_factory.mktemp("alone")))
+
+
+def test_single_task_runs_write_what_delta_m_reads(alone, tmp_path):
+    assert set(alone.scores) == {"sal", "normals"}
+    path = alone.source.rpartition("from ")[2] + "/reference.json"
+    settings = TINY | {"tasks": ("normals", "sal"), "reference": path}
+    result = train(TrainConfig(**settings, out=tmp_path))
+    assert result.delta_m == pytest.approx(ml.delta_m(ml.headline(result.metrics), alone.scores))
+    written = strict((tmp_path / "metrics.json").read_text())
+    assert written["reference"] == alone.source
+    assert written["delta_m"] == pytest.approx(result.delta_m)
+    with pytest.raises(ValueError, match="no result for edge"):
+        train(TrainConfig(**TINY | {"tasks": ("edge",), "reference": path, "steps": 10**6}, out=tmp_path))
+    with pytest.raises(ValueError, match="scored by the standard protocol"):
+        train(TrainConfig(**settings | {"protocol": "paper", "steps": 10**6}, out=tmp_path))
+
+
+def test_epochs_set_the_steps_and_the_best_and_the_last_model_are_kept(alone, tmp_path):
+    path = alone.source.rpartition("from ")[2] + "/reference.json"
+    settings = TINY | {"tasks": ("normals", "sal"), "reference": path, "epochs": 5, "eval_every": 2, "lr": 0.02}
+    result = train(TrainConfig(**settings, out=tmp_path))
+    assert len(result.log) == 5 * (12 // 4)
+    lines = [strict(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [6, 12, 15]
+    gains = [line["delta_m"] for line in lines]
+    assert gains[-1] == pytest.approx(result.delta_m)
+    data = validation_set(TrainConfig(**settings))
+    for folder, gain in (("best", max(gains)), ("model", gains[-1])):
+        model = ml.MultiTaskModel.from_pretrained(tmp_path / folder)
+        assert ml.delta_m(ml.headline(evaluate(model, data)), alone.scores) == pytest.approx(gain, rel=1e-4)
+
+
+def test_evaluations_in_between_do_not_change_the_training(result, tmp_path):
+    every = train(TrainConfig(**TINY, eval_every=1, out=tmp_path))
+    assert every.log == result.log
+
+
+def test_the_paper_preset_is_the_papers_recipe():
+    paper = preset("paper")
+    assert paper.lr == pytest.approx(3.125e-5)
+    assert paper.num_steps(4998) == 300 * 156  # whole batches of 32
+    assert (paper.img_size, paper.batch_size, paper.drop_path, paper.protocol) == (448, 32, 0.2, "paper")
+    assert set(paper.tasks) == {"semseg", "human_parts", "sal", "normals"}
+    with pytest.raises(ValueError, match=r"Unknown preset 'papr'\. Presets: paper, paper_nyud"):
+        preset("papr")
+
+
+def test_a_preset_gives_way_to_what_is_typed(tmp_path, capsys):
+    sample = str(Path(__file__).parents[1] / "data/sample")
+    own = ["--data", sample, "--backbone", "swin_scenes_tiny", "--img-size", "64", "--epochs", "2", "--batch-size", "8"]
+    small = ["--options", "rank=2", "--decoder-options", "expansion=1", "--workers", "0", "--eval-every", "1"]
+    assert main(["train", "--preset=paper", *own, *small, "--out", str(tmp_path)]) == 0
+    config = strict((tmp_path / "config.json").read_text())
+    assert config == as_json(dataclasses.asdict(preset("paper"))) | {
+        "preset": "paper", "data": sample, "backbone": "swin_scenes_tiny", "img_size": 64, "epochs": 2,
+        "batch_size": 8, "options": {"rank": 2}, "decoder_options": {"expansion": 1}, "workers": 0, "eval_every": 1,
+        "out": str(tmp_path),
+    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} >= {"best", "model", "evaluations.jsonl"}
+    gain = strict((tmp_path / "metrics.json").read_text())["delta_m"]
+    assert f"Δm {gain:+.2f} % over single-task Swin-T on PASCAL-Context as printed" in capsys.readouterr().out
+    assert main(["train", "--preset", "papr"]) == 2
+    assert "Unknown preset 'papr'" in capsys.readouterr().err
+
+
+def test_single_tasks_from_the_command_line_are_a_reference_to_score_against(tmp_path, capsys):
+    own = [
+        "--tasks",
+        "sal",
+        "depth",
+        "--img-size",
+        "64",
+        "--train-count",
+        "12",
+        "--val-count",
+        "6",
+        "--batch-size",
+        "4",
+    ]
+    small = ["--steps", "1", "--no-pretrained", "--decoder-options", "expansion=1"]
+    out = tmp_path / "alone"
+    assert main(["train", "--method", "single_task", *own, *small, "--out", str(out)]) == 0
+    assert f"--reference {out / 'reference.json'}" in capsys.readouterr().out
+    assert (out / "sal/model").is_dir()
+    again = ["--count", "6", "--reference", str(out / "reference.json")]
+    assert main(["eval", str(out / "depth"), *again]) == 0
+    assert "Δm +0.00 % over single_task of swin_scenes_tiny on scenes, split val" in capsys.readouterr().out
+
+
+def test_images_are_scored_at_their_own_size(result):
+    """The prediction for the resized image, brought to each image's size, against the label as it is on disk."""
+    root = Path(__file__).parents[1] / "data/sample"
+    data = ml.PascalContext(root, "val", TASKS, eval_transform(64, resize_targets=False))
+    model = ml.MultiTaskModel.from_pretrained(result.directory / "model")
+    scores = evaluate(model, data, batch_size=3)
+    meters = ml.build_metrics(TASKS, protocol="standard")
+    for sample in data:
+        logits = model(sample["image"][None])
+        size = sample["semseg"].shape[-2:]
+        assert size != (64, 64)
+        large = {task: torch.nn.functional.interpolate(out, size, mode="bilinear") for task, out in logits.items()}
+        meters.update(large, {task: sample[task][None] for task in large})
+    assert ml.headline(scores) == pytest.approx(ml.headline(meters.compute()), rel=1e-5)
+
+
+def test_a_long_run_says_how_long():
+    assert _forecast(seconds=5 * 0.2, steps=600) is None
+    assert _forecast(seconds=5 * 14.0, steps=46_800) == (
+        "46,800 steps at 14.00 s take about 7.6 days here, evaluations aside."
+    )
+    assert "6.5 hours" in _forecast(seconds=2.5, steps=46_800)
 
 
 # ---------------------------------------------------------------------------------------------------------- real files

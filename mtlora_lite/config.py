@@ -1,0 +1,172 @@
+"""What a run is made of, as one frozen dataclass with the paper's runs as presets, and the parts built from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from mtlora_lite.datasets import Scenes
+from mtlora_lite.model import MultiTaskModel, build_model
+from mtlora_lite.prepared import channels_of, reader_of
+from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import eval_transform, train_transform
+
+SCENES = "scenes"
+# The recipe's loss weights, but for depth: the scenes reach to 58 m, and at the recipe's weight of 1 (for rooms) the
+# gradient of depth on the shared weights is several times that of any other task. A tenth makes it one among equals.
+SCENES_WEIGHTS = {"depth": 0.1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What runs that are compared with each other have in common: images, backbone, decoder, length, evaluation.
+
+    Attributes:
+        data: "scenes" for the embedded set, or a folder with PASCAL-Context or NYUD, raw or prepared.
+        tasks: what to predict.
+        backbone: a timm Swin name or an embedded one.
+        img_size: side of the square training images, in pixels.
+        train_split: list of ids (a folder) or part of the scenes to train on.
+        train_count: number of scenes to train on (embedded set only).
+        val_count: number of scenes to evaluate on (embedded set only).
+        steps: optimiser steps.
+        epochs: passes over the training images; if given, they set the number of steps.
+        batch_size: images per step.
+        workers: processes that load images beside this one.
+        augment: what is done to training images: flip, rotate (with zoom; flip and rotate are the paper's on
+            PASCAL-Context), scale (flip and scale are the paper's on NYUD), crop, jitter.
+        drop_path: stochastic depth rate of the backbone's last block.
+        decoder: which decoder.
+        decoder_options: its options.
+        loss_weights: weights of the tasks' losses that replace the usual ones, e.g. depth=0.2.
+        on_error: "skip" leaves out every image of which a file is missing or broken, and says how many.
+        protocol: how to score: standard, or paper for the conventions of the paper's released evaluation.
+        boundary: score edges by the BSDS benchmark too (odsF, oisF), which takes about a second an image.
+    """
+
+    data: str = SCENES
+    tasks: tuple[str, ...] = tuple(TASKS)
+    backbone: str = "swin_scenes_tiny"
+    img_size: int = 128
+    train_split: str = "train"
+    train_count: int = 1200
+    val_count: int = 200
+    steps: int = 600
+    epochs: int | None = None
+    batch_size: int = 16
+    workers: int = 0
+    augment: tuple[str, ...] = ("flip",)
+    drop_path: float = 0.05
+    decoder: str = "hrnet"
+    decoder_options: Mapping[str, Any] = field(default_factory=dict)
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    on_error: str = "raise"
+    protocol: str = "standard"
+    boundary: bool = False
+
+
+@dataclass(frozen=True)
+class TrainConfig(Setting):
+    """Train a model and evaluate it.
+
+    Attributes:
+        out: folder for the log, the metrics and the checkpoint.
+        method: what is adapted and what is trained, a row of the method registry.
+        options: the method's options, such as rank and task_rank.
+        pretrained: start from the backbone's pre-trained weights.
+        val_split: list of ids (a folder) or part of the scenes to evaluate on.
+        eval_every: epochs between evaluations, of which the best model is kept too; if not given, only at the end.
+        reference: what Δm is relative to: the file that single_task wrote, or the name of published results.
+        lr: peak learning rate.
+        seed: of weights, order and augmentation.
+    """
+
+    out: Path = Path("runs/train")
+    method: str = "mtlora"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
+    val_split: str = "val"
+    eval_every: int | None = None
+    reference: str | None = None
+    lr: float = 1e-3
+    seed: int = 0
+
+    def num_steps(self, images: int) -> int:
+        """Optimiser steps over that many training images."""
+        return self.steps if self.epochs is None else self.epochs * self.steps_per_epoch(images)
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches in one pass; an incomplete last one is left out."""
+        return images // self.batch_size
+
+    def all_loss_weights(self) -> dict[str, float]:
+        """The weights of the losses that differ from the recipe's."""
+        usual = SCENES_WEIGHTS if self.data == SCENES else {}
+        return {task: weight for task, weight in usual.items() if task in self.tasks} | dict(self.loss_weights)
+
+
+# The runs of the MTLoRA paper (Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4, and its released configuration):
+# 300 epochs, and 5e-4 * batch / 512 for the learning rate. Warm-up, decay, clipping and loss weights are the engine's.
+_PAPER = {
+    "backbone": "swin_tiny_patch4_window7_224.ms_in1k", "img_size": 448, "epochs": 300, "batch_size": 32,
+    "lr": 5e-4 * 32 / 512, "drop_path": 0.2, "eval_every": 5, "protocol": "paper", "workers": 4,
+    "options": {"rank": 64, "task_rank": 4},
+}  # fmt: skip
+PAPER_TASKS = ("semseg", "normals", "sal", "human_parts")
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        **_PAPER, "tasks": PAPER_TASKS, "augment": ("flip", "rotate"), "reference": "paper_swin_tiny",
+        "out": Path("runs/paper"),
+    },
+    "paper_nyud": {
+        **_PAPER, "tasks": ("semseg", "normals", "edge", "depth"), "augment": ("flip", "scale"),
+        "out": Path("runs/paper_nyud"),
+    },
+}  # fmt: skip
+
+
+def preset(name: str) -> TrainConfig:
+    """Return a run by its name, a key of ``PRESETS``; what is not the paper's, such as ``data``, is the default."""
+    if name not in PRESETS:
+        raise ValueError(f"Unknown preset {name!r}. Presets: {', '.join(PRESETS)}.")
+    return TrainConfig(**PRESETS[name])
+
+
+# ------------------------------------------------------------------------------------------ from a run to its parts
+
+
+def build_from_config(config: TrainConfig) -> MultiTaskModel:
+    """The untrained model of a run, with as many classes as its data set has."""
+    own = {} if config.data == SCENES else channels_of(config.data)
+    return build_model(
+        config.method,
+        backbone=config.backbone,
+        tasks=config.tasks,
+        img_size=config.img_size,
+        pretrained=config.pretrained,
+        drop_path=config.drop_path,
+        decoder=config.decoder,
+        decoder_options=config.decoder_options,
+        channels={task: count for task, count in own.items() if task in config.tasks},
+        **config.options,
+    )
+
+
+def training_set(config: TrainConfig) -> Dataset:
+    """The training images of a run."""
+    transform = train_transform(config.img_size, config.augment)
+    return _dataset(config, config.train_split, config.train_count, transform)
+
+
+def validation_set(config: TrainConfig) -> Dataset:
+    """The validation images of a run."""
+    transform = eval_transform(config.img_size, resize_targets=config.protocol == "paper")
+    return _dataset(config, config.val_split, config.val_count, transform)
+
+
+def _dataset(config: TrainConfig, split: str, count: int, transform: Callable) -> Dataset:
+    if config.data == SCENES:
+        return Scenes(split, config.tasks, size=config.img_size, count=count, transform=transform)
+    return reader_of(config.data)(config.data, split, config.tasks, transform, on_error=config.on_error)

@@ -1,0 +1,75 @@
+"""Evaluation: a model against a data set, by one of the two protocols of ``metrics``."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from mtlora_lite.metrics import build_metrics
+from mtlora_lite.model import MultiTaskModel
+from mtlora_lite.targets import task_entry
+from mtlora_lite.transforms import collate
+
+Scores = dict[str, dict[str, float]]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: MultiTaskModel,
+    dataset: Dataset,
+    *,
+    batch_size: int = 16,
+    protocol: str = "standard",
+    boundary: bool = False,
+    workers: int = 0,
+    on_batch: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None,
+) -> Scores:
+    """Score a model on a data set.
+
+    Args:
+        model: the model; put into evaluation mode.
+        dataset: samples with an image and a target for each of the model's tasks.
+        batch_size: images per pass.
+        protocol: ``standard`` or ``paper``, see ``metrics``.
+        boundary: score edges by the BSDS benchmark too, see ``metrics``.
+        workers: processes that load images beside this one.
+        on_batch: called with predictions and targets as they are scored, on the CPU.
+
+    Returns:
+        {task: {metric: value}}.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    name = getattr(dataset, "name", "pascal")  # a data set of the caller's own is scored as PASCAL-Context is
+    metrics = build_metrics(model.tasks, dataset=name, protocol=protocol, boundary=boundary)
+    loader = DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers)
+    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False):
+        logits = {task: value.float().cpu() for task, value in model(batch["image"].to(device)).items()}
+        for predictions, targets in _of_one_size(logits, batch):
+            metrics.update(predictions, targets)
+            if on_batch:
+                on_batch(predictions, targets)
+    return metrics.compute()
+
+
+def _of_one_size(logits: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Iterator[tuple[dict, dict]]:
+    """Predictions and targets of a batch as they are scored.
+
+    Targets of the predictions' size come all at once. Where images kept their own sizes, they come one by one, and
+    the predictions are brought to the target's size.
+    """
+    targets = {task: task_entry(batch, task, "target") for task in logits}
+    if all(isinstance(target, Tensor) and target.shape[-2:] == logits[t].shape[-2:] for t, target in targets.items()):
+        yield dict(logits), targets
+        return
+    for index in range(len(batch["image"])):
+        one = {task: target[index][None] for task, target in targets.items()}
+        yield {task: _resized(logits[task][index : index + 1], one[task].shape[-2:]) for task in one}, one
+
+
+def _resized(logits: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)  # (1, C_task, H, W)
