@@ -49,7 +49,7 @@ class CompareConfig(Setting):
         options: the options of the rows mtlora and mtlora_plus, such as rank and task_rank.
         lrs: learning rates that every row may choose from.
         seeds: of the runs; the first one also serves to choose.
-        workers: runs at a time, each with one thread.
+        jobs: runs at a time, each with one thread.
         replicates: resamples of the bootstrap.
     """
 
@@ -59,7 +59,7 @@ class CompareConfig(Setting):
     options: Mapping[str, Any] = field(default_factory=dict)
     lrs: tuple[float, ...] = (5e-4, 1.5e-3, 4.5e-3)
     seeds: tuple[int, ...] = (0, 1, 2)
-    workers: int = 2
+    jobs: int = 2
     replicates: int = 1000
 
 
@@ -144,7 +144,7 @@ def _run_all(runs: Iterable[Run], config: CompareConfig) -> None:
     missing = [run for run in runs if not _is_done(run.config(config))]
     if not missing:
         return
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(config.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(run_one, run, config) for run in missing]
         for job in tqdm(jobs, desc="compare", unit="run"):
             job.result()

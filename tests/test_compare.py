@@ -1,5 +1,6 @@
 """A comparison in small: what is run, what is chosen on which split, and statistics that say what they mean."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from mtlora_lite.compare import (
     tabulate,
     weighted_headline,
 )
-from mtlora_lite.config import validation_set
+from mtlora_lite.config import Setting, validation_set
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.model import MultiTaskModel
 
@@ -28,7 +29,7 @@ ROWS = ("decoders_only:random", "mtlora:random", "single_task:random")
 SMALL = {
     "tasks": TASKS, "img_size": 64, "train_count": 8, "val_count": 6, "steps": 3, "batch_size": 4,
     "options": {"rank": 2, "task_rank": 2}, "decoder_options": {"expansion": 1}, "rows": ROWS, "baseline": ROWS[0],
-    "lrs": (1e-3, 1e-2), "seeds": (0, 1), "workers": 1, "replicates": 50,
+    "lrs": (1e-3, 1e-2), "seeds": (0, 1), "jobs": 1, "replicates": 50,
 }  # fmt: skip
 
 pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.filterwarnings("error::UserWarning")]
@@ -36,7 +37,7 @@ pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.filterwarnings("erro
 
 def arguments(out):
     """The same on the command line."""
-    numbers = ("img_size", "train_count", "val_count", "steps", "batch_size", "workers", "replicates")
+    numbers = ("img_size", "train_count", "val_count", "steps", "batch_size", "jobs", "replicates")
     options = [f"--{name.replace('_', '-')}={SMALL[name]}" for name in numbers]
     options += ["--tasks", *TASKS, "--rows", *ROWS, "--baseline", ROWS[0], "--lrs", "1e-3", "1e-2", "--seeds", "0", "1"]
     return [*options, "--options", "rank=2", "task_rank=2", "--decoder-options", "expansion=1", "--out", str(out)]
@@ -131,6 +132,12 @@ def test_a_metric_where_lower_is_better_counts_that_way(config, tmp_path):
         path = Run(ROWS[2], ("depth",), lr, 0).config(copied).out / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"val": {"depth": {"rmse": rmse}}}))
     assert choose_lr(ROWS[2], ("depth",), copied) == 1e-2
+
+
+def test_what_a_comparison_has_of_its_own_is_no_setting_of_its_runs():
+    """Or a number of runs at a time would be taken for a number of loader processes."""
+    own = CompareConfig.__annotations__.keys()
+    assert not own & {field.name for field in dataclasses.fields(Setting)}
 
 
 # ------------------------------------------------------------------------------------------------------- the statistics
