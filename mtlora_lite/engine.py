@@ -144,13 +144,14 @@ class _Judge:
             workers=config.workers,
         )  # fmt: skip
         gain = gain_over(self.reference, metrics, config.protocol) if self.reference else None
+        first = not self.last
         self.last = {
             "metrics": metrics, "delta_m": gain, "reference": self.reference and self.reference.source,
             "data": config.data, "split": config.val_split, "images": len(self.images), "protocol": config.protocol,
             "step": step,
         }  # fmt: skip
         line = {"step": step, "delta_m": gain} | headline(metrics)
-        append_json(config.out / "evaluations.jsonl", line, first=not self.seconds)
+        append_json(config.out / "evaluations.jsonl", line, first=first)
         model.save_pretrained(config.out / LAST)
         if config.eval_every and gain is not None and gain > self.best:
             self.best = gain

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from mtlora_lite.metrics import build_metrics
-from mtlora_lite.model import MultiTaskModel
+from mtlora_lite.model import MultiTaskModel, resize_logits
 from mtlora_lite.targets import task_entry
 from mtlora_lite.transforms import collate
 
@@ -68,8 +67,4 @@ def _of_one_size(logits: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Iter
         return
     for index in range(len(batch["image"])):
         one = {task: target[index][None] for task, target in targets.items()}
-        yield {task: _resized(logits[task][index : index + 1], one[task].shape[-2:]) for task in one}, one
-
-
-def _resized(logits: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)  # (1, C_task, H, W)
+        yield {task: resize_logits(logits[task][index : index + 1], one[task].shape[-2:]) for task in one}, one

@@ -81,7 +81,7 @@ class MultiTaskModel(nn.Module):
         wanted = self.tasks if tasks is None else self._known(tasks)
         streams = self.tasks if self.backbone.tasks_feed_shared else wanted
         pyramids = self.backbone(images, streams)
-        return {task: _resize(self.decoders[task](pyramids[task]), images.shape[-2:]) for task in wanted}
+        return {task: resize_logits(self.decoders[task](pyramids[task]), images.shape[-2:]) for task in wanted}
 
     def _known(self, tasks: Sequence[str]) -> tuple[str, ...]:
         missing = [task for task in check_tasks(tasks) if task not in self.tasks]
@@ -246,7 +246,8 @@ def _config_from_record(record: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**(record | read))
 
 
-def _resize(logits: Tensor, size: Sequence[int]) -> Tensor:
+def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring logits (B, C, h, w) to a height and width, bilinearly."""
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)  # (B, C_task, H, W)
 
 
