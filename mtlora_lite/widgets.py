@@ -1,4 +1,4 @@
-"""Two widgets for the notebooks; each draws with a plain function from a choice to a figure.
+"""Widgets for the notebooks; each draws with a plain function from a choice to a figure.
 
 The picture is an image widget and no captured output: it is replaced at once, without flicker, keeps its height, and
 looks the same in JupyterLab, in a served page and in an editor.
@@ -6,9 +6,9 @@ looks the same in JupyterLab, in a served page and in an editor.
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ipywidgets import HTML, Box, HBox, Image, IntSlider, Layout, ToggleButton, VBox
+from ipywidgets import HTML, Box, HBox, Image, IntSlider, Layout, ToggleButton, ToggleButtons, ValueWidget, VBox
 
 from mtlora_lite.tasks import check_tasks, get_task
 
@@ -38,20 +38,38 @@ def task_picker(draw: Callable[[Sequence[str]], "Figure"], tasks: Sequence[str],
     return VBox([HBox(list(buttons.values()), layout=Layout(flex_flow="row wrap")), picture])
 
 
-def rank_slider(draw: Callable[[int], "Figure"], max_rank: int, *, rank: int = 1, height: int = 320) -> VBox:
-    """Show a slider from rank 0 to ``max_rank``, and below it what ``draw`` makes of the rank.
+def slider(draw: Callable[[int], "Figure"], label: str, last: int, *, start: int = 0, height: int = 320) -> VBox:
+    """Show a slider over 0 ... ``last``, and below it what ``draw`` makes of the number.
 
     Args:
-        draw: maps a rank to a figure.
-        max_rank: the right end of the slider.
-        rank: where the slider stands at the start.
+        draw: maps a number to a figure; it is called when the slider is let go.
+        label: what is chosen, e.g. "rank".
+        last: the right end of the slider.
+        start: where it stands at the start.
         height: of the picture, in pixels of the screen, whatever is drawn.
     """
-    slider = IntSlider(rank, 0, max_rank, description="rank", continuous_update=False, layout=Layout(width="480px"))
+    bar = IntSlider(start, 0, last, description=label, continuous_update=False, layout=Layout(width="480px"))
+    return _redrawn(bar, draw, height)
+
+
+def choice(draw: Callable[[str], "Figure"], options: Sequence[str], *, height: int = 320) -> VBox:
+    """Show one button per option, of which one is pressed, and below them what ``draw`` makes of it.
+
+    Args:
+        draw: maps an option to a figure.
+        options: what there is to choose from; the first one is pressed at the start.
+        height: of the picture, in pixels of the screen, whatever is drawn.
+    """
+    buttons = ToggleButtons(options=list(options), style={"button_width": "auto"})
+    return _redrawn(buttons, draw, height)
+
+
+def _redrawn(control: ValueWidget, draw: Callable[[Any], "Figure"], height: int) -> VBox:
+    """A control with one value, and below it what ``draw`` makes of the value."""
     show, picture = _picture(height)
-    show(draw(rank))
-    slider.observe(lambda change: show(draw(change.new)), "value")
-    return VBox([slider, picture])
+    show(draw(control.value))
+    control.observe(lambda change: show(draw(change.new)), "value")
+    return VBox([control, picture])
 
 
 def _task_button(task: str) -> ToggleButton:

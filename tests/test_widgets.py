@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from ipywidgets import IntSlider, ToggleButton
+from ipywidgets import IntSlider, ToggleButton, ToggleButtons
 from matplotlib.figure import Figure
 
 from mtlora_lite.tasks import TASKS
-from mtlora_lite.widgets import rank_slider, task_picker
+from mtlora_lite.widgets import choice, slider, task_picker
 
 PNG = b"\x89PNG"
 
@@ -61,15 +61,25 @@ def test_the_picker_turns_an_unknown_task_down():
 
 
 def test_the_slider_draws_when_it_is_let_go_and_only_then(draw):
-    widget = rank_slider(draw, 8, rank=3, height=123)
-    (slider,) = parts(widget, IntSlider)
-    assert (slider.min, slider.max, slider.continuous_update) == (0, 8, False)
+    widget = slider(draw, "rank", 8, start=3, height=123)
+    (bar,) = parts(widget, IntSlider)
+    assert (bar.description, bar.min, bar.max, bar.continuous_update) == ("rank", 0, 8, False)
     before = widget.children[1].children[0].value
-    slider.value = 5
+    bar.value = 5
     assert draw.asked == [3, 5]
     assert widget.children[1].children[0].value[:4] == PNG
     assert widget.children[1].children[0].value != before
     assert widget.children[1].layout.height == "123px"
+
+
+def test_of_several_options_one_is_chosen_and_drawn(draw):
+    widget = choice(draw, ("hrnet", "aspp"), height=123)
+    (buttons,) = parts(widget, ToggleButtons)
+    before = widget.children[1].children[0].value
+    buttons.value = "aspp"
+    assert draw.asked == ["hrnet", "aspp"]
+    assert widget.children[1].children[0].value[:4] == PNG
+    assert widget.children[1].children[0].value != before
 
 
 def test_the_package_itself_needs_no_widgets():
