@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -99,10 +99,15 @@ def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
 class _Resuming:
     """How pooch is to download: into a file that outlives a broken connection and is continued after it.
 
-    Should the host replace the archive between two attempts, its inner checksums tell, when it is unpacked.
+    Beside it stands what the host says of the archive's version. If that changed between two attempts, the host is
+    asked to begin anew: two halves of different archives make none.
     """
 
     part: Path
+
+    @property
+    def version(self) -> Path:
+        return self.part.with_suffix(".version")
 
     def __call__(self, url: str, output_file: str, _: object) -> None:
         import requests
@@ -116,6 +121,7 @@ class _Resuming:
                 if self._size() <= size:
                     raise
         os.replace(self.part, output_file)
+        self.version.unlink(missing_ok=True)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
@@ -123,18 +129,34 @@ class _Resuming:
     def _continue(self, url: str, start: int) -> None:
         import requests
 
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        if start and self.version.is_file():
+            headers["If-Range"] = self.version.read_text()
         with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
             if start and response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # nothing is missing
             response.raise_for_status()
             start = start if response.status_code == requests.codes.partial_content else 0
+            if not start:
+                _note(self.version, response.headers)
             total = start + int(response.headers.get("Content-Length", 0))
             name = url.rsplit("/", 1)[-1]
             bar = tqdm(desc=f"download {name}", total=total, initial=start, unit="B", unit_scale=True, leave=False)
             with self.part.open("ab" if start else "wb") as file, bar:
                 for chunk in response.iter_content(CHUNK):
                     bar.update(file.write(chunk))
+
+
+def _note(version: Path, headers: Mapping[str, str]) -> None:
+    """Keep by what a host knows this version of a file; a weak tag will not do for parts of it (RFC 9110, 13.1.5)."""
+    tag = headers.get("ETag", "")
+    known = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    if known:
+        version.write_text(known)
+    else:
+        version.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:

@@ -19,11 +19,11 @@ from mtlora_lite import predict as predicting
 from mtlora_lite.archives import SOURCES
 from mtlora_lite.config import PAPER_TASKS, PRESETS, SCENES, TrainConfig, preset, validation_set
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
-from mtlora_lite.datasets import BrokenFileError
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.engine import REFERENCE_FILE, train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.export import ExportConfig, export
+from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import PROTOCOLS, headline_names
 from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report

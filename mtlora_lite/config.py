@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from mtlora_lite.datasets import Scenes
 from mtlora_lite.model import MultiTaskModel, build_model
-from mtlora_lite.prepared import channels_of, reader_of
+from mtlora_lite.prepared import layout_of, reader_of
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import eval_transform, train_transform
 
@@ -139,7 +139,7 @@ def preset(name: str) -> TrainConfig:
 
 def build_from_config(config: TrainConfig) -> MultiTaskModel:
     """The untrained model of a run, with as many classes as its data set has."""
-    own = {} if config.data == SCENES else channels_of(config.data)
+    own = {} if config.data == SCENES else layout_of(config.data).channels
     return build_model(
         config.method,
         backbone=config.backbone,

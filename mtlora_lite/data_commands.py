@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mtlora_lite.archives import SOURCES, fetch, unpack
-from mtlora_lite.disk import readable
 from mtlora_lite.paths import command
 from mtlora_lite.prepared import INDEX, plan, prepare
+from mtlora_lite.printing import readable
 from mtlora_lite.stats import statistics
 from mtlora_lite.verify import verify
 

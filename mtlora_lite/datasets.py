@@ -20,18 +20,14 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mtlora_lite import nyud_mt, pascal_mt, scenes
+from mtlora_lite.layouts import IMAGE, BrokenFileError, Layout
 from mtlora_lite.parallel import parallel_map
-from mtlora_lite.pascal_mt import Layout
 from mtlora_lite.paths import cache_dir
 from mtlora_lite.records import write_json
 from mtlora_lite.tasks import IGNORE_INDEX, TASKS, check_tasks, task_channels
 
 Sample = dict[str, Any]
 READERS_VERSION = 1  # raise it when readers judge a file differently: what they found before is then forgotten
-
-
-class BrokenFileError(RuntimeError):
-    """A file of a data set that exists and cannot be used; the message says which, why, and what to do."""
 
 
 class FolderDataset(Dataset):
@@ -78,11 +74,11 @@ class FolderDataset(Dataset):
             known = ", ".join(self.layout.targets)
             raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; its tasks: {known}.")
         if not self.root.is_dir():
-            folder = Path(self.layout.files["image"][0]).parent
+            folder = Path(self.layout.files[IMAGE][0]).parent
             raise FileNotFoundError(f"There is no data folder {self.root}; give the one that holds {folder}/.")
         listed = self.layout.read_split(self.root, split)
         ids = list(dict.fromkeys(listed))  # an id that stands twice would count twice in every score
-        self._missing = {(i, what) for i in ids for what in ("image", *self.tasks) if self._lacks(i, what)}
+        self._missing = {(i, what) for i in ids for what in (IMAGE, *self.tasks) if self._lacks(i, what)}
         self._check_available(ids)
         self.ids, notes = self._select(ids, on_error)
         if len(ids) < len(listed):
@@ -112,47 +108,27 @@ class FolderDataset(Dataset):
         """Read one sample as arrays.
 
         Raises:
-            BrokenFileError: if a file cannot be read, or a label and the image differ in size.
+            BrokenFileError: if a file cannot be read, or a label and the image differ in size; the message says what
+                to do.
         """
-        image = self._guarded("image", image_id, lambda: pascal_mt.read_image(self._find("image", image_id)))
-        shape = image.shape[:2]  # (H, W)
-        targets = {task: self._load_target(image_id, task, shape) for task in self.tasks}
-        return {"image": image, **targets, "meta": {"id": image_id, "size": shape}}
-
-    def _load_target(self, image_id: str, task: str, shape: tuple[int, int]) -> np.ndarray:
-        if (image_id, task) in self._missing:
-            return _ignored(task, shape)
-
-        def read() -> np.ndarray:
-            target = self.layout.read_target(self.root, image_id, task)
-            if target.shape[:2] != shape:
-                raise ValueError(f"its size is {_by(target.shape)}, that of the image {_by(shape)}")
-            return target
-
-        return self._guarded(task, image_id, read)
-
-    def _guarded(self, what: str, image_id: str, read: Callable[[], np.ndarray]) -> np.ndarray:
-        """Read; whatever a decoder raises becomes one error that names the file."""
+        there = [name for name in (IMAGE, *self.tasks) if (image_id, name) not in self._missing]
         try:
-            return read()
-        except Exception as error:  # a damaged file makes PIL, scipy or numpy raise nearly anything
-            paths = " or ".join(str(self._find(file, image_id)) for file in self.layout.files_of(what))
-            raise BrokenFileError(
-                f"Cannot read {what} of {image_id} ({paths}): {error}. {self._advice(image_id)}"
-            ) from error
+            sample: Sample = self.layout.read(self.root, image_id, there)
+        except BrokenFileError as error:
+            raise BrokenFileError(f"{error}. {self._advice(image_id)}") from error
+        shape = sample[IMAGE].shape[:2]  # (H, W)
+        ignored = {task: _ignored(task, shape) for task in self.tasks if task not in sample}
+        return {**sample, **ignored, "meta": {"id": image_id, "size": shape}}
 
     # -------------------------------------------------------------------------------------------- what is there
-
-    def _find(self, file: str, image_id: str) -> Path | None:
-        return self.layout.find_file(self.root, file, image_id)
 
     def _lacks(self, image_id: str, what: str) -> bool:
         return bool(self.layout.missing_files(self.root, image_id, what))
 
     def _check_available(self, ids: list[str]) -> None:
         lacking = Counter(what for _, what in self._missing)
-        if lacking["image"] == len(ids):
-            folder = self.root / Path(self.layout.files["image"][0]).parent
+        if lacking[IMAGE] == len(ids):
+            folder = self.root / Path(self.layout.files[IMAGE][0]).parent
             raise ValueError(f"None of the {len(ids)} images of split '{self.split}' is in {folder}.")
         absent = [task for task in self.tasks if lacking[task] == len(ids)]
         if absent:
@@ -166,10 +142,6 @@ class FolderDataset(Dataset):
     def _places(self, task: str) -> str:
         return " or ".join(self.layout.places(file) for file in self.layout.files_of(task))
 
-    def _lost(self, image_id: str, what: str) -> str:
-        file = self.layout.missing_files(self.root, image_id, what)[0]
-        return f"{self.root / self.layout.places(file, image_id)} is missing ({what} of {image_id})"
-
     def _advice(self, image_id: str) -> str:
         path = self.layout.split_file(self.root, self.split)
         return f"Restore the file, take {image_id} off {path}, or leave out such images with on_error='skip'."
@@ -179,8 +151,9 @@ class FolderDataset(Dataset):
     def _select(self, ids: list[str], on_error: str) -> tuple[list[str], list[str]]:
         """The images to use, and what there is to say about others."""
         skip = on_error == "skip"
-        needed = [what for what in ("image", *self.tasks) if skip or what == "image" or TASKS[what].target == "binary"]
-        gone = {i: self._lost(i, what) for what in reversed(needed) for i in ids if (i, what) in self._missing}
+        needed = [what for what in (IMAGE, *self.tasks) if skip or what == IMAGE or TASKS[what].target == "binary"]
+        lacking = [(i, what) for what in reversed(needed) for i in ids if (i, what) in self._missing]
+        gone = {i: self.layout.what_is_missing(self.root, i, what) for i, what in lacking}
         if gone and not skip:
             first = next(i for i in ids if i in gone)
             others = f", and something of {len(gone) - 1} more images" if len(gone) > 1 else ""
@@ -229,8 +202,8 @@ class FolderDataset(Dataset):
 
     def _stamp(self, image_id: str) -> list[list[Any]]:
         """What changes when a file of an image does."""
-        files = dict.fromkeys(file for what in ("image", *self.tasks) for file in self.layout.files_of(what))
-        paths = [path for file in files if (path := self._find(file, image_id))]
+        files = dict.fromkeys(file for what in (IMAGE, *self.tasks) for file in self.layout.files_of(what))
+        paths = [path for file in files if (path := self.layout.find_file(self.root, file, image_id))]
         return [[str(path.relative_to(self.root)), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
@@ -274,10 +247,6 @@ def _ignored(task: str, shape: tuple[int, int]) -> np.ndarray:
 
 def _some(reasons: dict[str, str], count: int = 3) -> str:
     return " | ".join(list(reasons.values())[:count]) + (" | ..." if len(reasons) > count else "")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"
 
 
 # ------------------------------------------------------------------------------------------------ the embedded set

@@ -5,21 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mtlora_lite.printing import readable
+
 
 def free(folder: Path) -> int:
     """Return the bytes that are free where ``folder`` is or will be."""
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free
-
-
-def readable(size: float) -> str:
-    """Return a number of bytes as people say it: 734.2 MB."""
-    units = iter(("kB", "MB", "GB", "TB"))
-    unit = "bytes"
-    while size >= 1000 and unit != "TB":
-        size, unit = size / 1000, next(units)
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mtlora_lite.pascal_mt import Layout, read_ids, unit_normals
-from mtlora_lite.pascal_mt import read_image as read_image
+from mtlora_lite.layouts import Layout
+from mtlora_lite.pascal_mt import read_ids, unit_normals
 from mtlora_lite.pascal_mt import read_normals as read_coloured_normals
 from mtlora_lite.tasks import IGNORE_INDEX
 

@@ -21,19 +21,19 @@ of the label map, and the label map also says where normals count. The embedded 
 ``write_*`` functions and PASCAL-Context is read with the ``read_*`` functions, so each keeps the other honest.
 Readers raise on what the encoding does not allow; extensions may be in capitals.
 
-``Layout`` is what a table like this one is in code; another data set is another of them, see ``nyud_mt.py``.
+``layouts.Layout`` is what a table like this one is in code; another data set is another of them, see ``nyud_mt.py``.
 
 Arrays here are numpy, channels last, and hold the values of the targets in ``tasks.py``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mtlora_lite.layouts import Layout
 from mtlora_lite.tasks import IGNORE_INDEX, VOC_CLASSES, voc_palette
 
 FILES: dict[str, tuple[str, ...]] = {  # in the order in which they are tried
@@ -78,68 +78,6 @@ _PART_IDS = {name: part for part, names in PART_NAMES.items() for name in names}
 # ---------------------------------------------------------------------------------------------- where things lie
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the files of a data set lie, and which targets are read from them.
-
-    Attributes:
-        name: of the layout, for messages.
-        splits: the folder of the lists of image ids.
-        files: a file -> where it may lie, in the order in which that is tried.
-        targets: a task -> the files it is made of, and the function of their paths that gives its target.
-        channels: outputs per pixel of the tasks for which they differ from ``tasks.py``.
-    """
-
-    name: str
-    splits: str
-    files: Mapping[str, tuple[str, ...]]
-    targets: Mapping[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]]
-    channels: Mapping[str, int] = field(default_factory=dict)
-
-    def find_file(self, root: Path, file: str, image_id: str) -> Path | None:
-        """Return the path of one of ``files`` for ``image_id``, or ``None`` where no such file exists."""
-        for pattern in self.files[file]:
-            path = Path(root) / pattern.format(id=image_id)
-            for candidate in (path, path.with_suffix(path.suffix.upper())):
-                if candidate.is_file():
-                    return candidate
-        return None
-
-    def files_of(self, what: str) -> tuple[str, ...]:
-        """Return the files that a task, or the image itself, is made of."""
-        return self.targets[what][0] if what in self.targets else (what,)
-
-    def missing_files(self, root: Path, image_id: str, what: str) -> list[str]:
-        """Return those files of a task, or of the image itself, that ``image_id`` lacks."""
-        return [file for file in self.files_of(what) if self.find_file(root, file, image_id) is None]
-
-    def places(self, file: str, image_id: str = "<id>") -> str:
-        """Return where a file may lie in the folder, for messages."""
-        return " or ".join(pattern.format(id=image_id) for pattern in self.files[file])
-
-    def read_target(self, root: Path, image_id: str, task: str) -> np.ndarray:
-        """Read the target of one image: (H, W), or (H, W, 3) for normals, with the values described in ``tasks.py``."""
-        files, read = self.targets[task]
-        return read(*(self.find_file(root, file, image_id) for file in files))
-
-    def split_file(self, root: Path, split: str | Path) -> Path:
-        """Return the list that ``split`` means: one of the folder by its name, otherwise any by its path.
-
-        Raises:
-            FileNotFoundError: if there is no such list; the message names the lists that exist.
-        """
-        folder = Path(root) / self.splits
-        for path in (folder / f"{split}.txt", Path(split)):
-            if path.is_file():
-                return path
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
-        raise FileNotFoundError(f"No split '{split}' in {folder} (splits there: {known}), and no list at that path.")
-
-    def read_split(self, root: Path, split: str | Path) -> list[str]:
-        """Return the image ids of a list as they stand there; blank lines, CRLF and a byte order mark are tolerated."""
-        return self.split_file(root, split).read_text(encoding="utf-8-sig").split()
-
-
 def write_split(root: Path, split: str, image_ids: list[str]) -> None:
     """Write the list of image ids of a split."""
     path = _make_parent(Path(root) / SPLITS / f"{split}.txt")
@@ -152,12 +90,6 @@ def _make_parent(path: Path) -> Path:
 
 
 # -------------------------------------------------------------------------------------------- one file at a time
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as RGB uint8 (H, W, 3)."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -33,12 +33,12 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from mtlora_lite import datasets
-from mtlora_lite.datasets import NYUD, BrokenFileError, FolderDataset, PascalContext, Sample
-from mtlora_lite.disk import free, readable, writing_to
-from mtlora_lite.layouts import all_ids, layout_of, read_lists, read_photo, read_targets
+from mtlora_lite.datasets import NYUD, FolderDataset, PascalContext
+from mtlora_lite.disk import free, writing_to
+from mtlora_lite.layouts import IMAGE, BrokenFileError, Layout, all_ids
 from mtlora_lite.parallel import parallel_map
-from mtlora_lite.pascal_mt import Layout
 from mtlora_lite.paths import command
+from mtlora_lite.printing import readable
 from mtlora_lite.records import write_atomically, write_json
 
 INDEX = "prepared.json"
@@ -50,6 +50,7 @@ TRIED = 8  # images that are read beforehand, to say how large all will be
 
 def pack(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
     """Return an array (H, W) or (H, W, C) as entries of a file, from which ``unpack`` gets exactly it back."""
+    array = np.ascontiguousarray(array)  # safetensors writes memory as it lies, and .mat files give columns first
     if array.dtype == np.uint8:
         if array.ndim == 3:
             return {name: array}
@@ -74,7 +75,7 @@ def _distinct(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Pixels are told apart by their bytes: what is equal as a number, like 0 and -0, need not be the same.
     """
-    pixels = np.ascontiguousarray(array).reshape(*array.shape[:2], -1)  # (H, W, C)
+    pixels = array.reshape(*array.shape[:2], -1)  # (H, W, C)
     as_bytes = pixels.view(f"V{pixels.shape[2] * pixels.itemsize}")[..., 0]  # (H, W)
     distinct, index = np.unique(as_bytes, return_inverse=True)
     values = distinct.view(array.dtype).reshape(-1, *array.shape[2:])
@@ -89,6 +90,7 @@ class Plan:
     """What there is to prepare.
 
     Attributes:
+        layout: of the data folder.
         root: the data folder as it was handed out.
         out: the folder for the prepared one.
         lists: the ids that each list names.
@@ -96,6 +98,7 @@ class Plan:
         size: the bytes that these will take, estimated from a few of them.
     """
 
+    layout: Layout
     root: Path
     out: Path
     lists: dict[str, list[str]]
@@ -111,17 +114,23 @@ def plan(root: Path, out: Path) -> Plan:
         out: a new folder, or one whose preparing was interrupted, which then goes on.
 
     Raises:
-        FileNotFoundError: there is no such data folder.
+        FileNotFoundError: there is no such data folder, or it has no lists.
         FileExistsError: ``out`` holds something else.
+        ValueError: ``root`` is a prepared folder, or its lists name no image.
         OSError: there is less room than it takes.
     """
-    lists = read_lists(layout_of(root), root)
+    if is_prepared(root):
+        raise ValueError(f"{root} is a prepared folder: prepare what it was made from, {read_index(root)['source']}.")
+    layout = datasets.reader_of(root).layout
+    lists = layout.lists(root)
+    if not all_ids(lists):
+        raise ValueError(f"No list of {root / layout.splits} names an image.")
     _check_out(root, out)
     todo = [image_id for image_id in all_ids(lists) if not _file(out, image_id).is_file()]
-    size = round(_size_of_one(root, todo[:: max(1, len(todo) // TRIED)]) * len(todo))
+    size = round(_size_of_one(layout, root, todo[:: max(1, len(todo) // TRIED)]) * len(todo))
     if size > (room := free(out)):
         raise OSError(f"This takes about {readable(size)}, and {out} has room for {readable(room)}: name another disk.")
-    return Plan(root, out, lists, todo, size)
+    return Plan(layout, root, out, lists, todo, size)
 
 
 def prepare(plan: Plan, *, on_error: str = "raise", workers: int | None = None) -> list[str]:
@@ -142,17 +151,18 @@ def prepare(plan: Plan, *, on_error: str = "raise", workers: int | None = None) 
     """
     if on_error not in ON_ERROR:
         raise ValueError(f"Unknown on_error {on_error!r}. There are: {', '.join(ON_ERROR)}.")
-    index = {"version": VERSION, "source": str(plan.root.resolve()), "layout": layout_of(plan.root).name}
+    index = {"version": VERSION, "source": str(plan.root.resolve()), "layout": plan.layout.name}
     with writing_to(plan.out, "What is done is kept: make room and run this again."):
         for folder in (LISTS, Path(FILE).parent):
             (plan.out / folder).mkdir(parents=True, exist_ok=True)
         write_json(plan.out / INDEX, index | {"complete": False})
-        work = partial(_prepare_image, plan.root, plan.out)
+        work = partial(_prepare_image, plan.layout, plan.root, plan.out)
         problems = parallel_map(work, plan.todo, workers=workers, title="prepare")
         broken = {i: problem for i, problem in zip(plan.todo, problems, strict=True) if problem}
         if broken and on_error == "raise":
+            first = next(iter(broken.values()))
             raise BrokenFileError(
-                f"{len(broken)} of {len(plan.todo)} images cannot be read, the first: {next(iter(broken.values()))}. "
+                f"{len(broken)} of {len(plan.todo)} images are broken, beginning with this: {first}. "
                 "All others are prepared. Restore these files and run this again, or go without: --on-error skip."
             )
         for name, ids in plan.lists.items():
@@ -176,31 +186,30 @@ def _file(out: Path, image_id: str) -> Path:
     return out / FILE.format(id=image_id)
 
 
-def _prepare_image(root: Path, out: Path, image_id: str) -> str:
+def _prepare_image(layout: Layout, root: Path, out: Path, image_id: str) -> str:
     """Write the file of one image; returns why it cannot be made."""
     try:
-        data = pack_image(root, image_id)
+        data = pack_image(layout, root, image_id)
     except BrokenFileError as error:
         return str(error)
     write_atomically(_file(out, image_id), lambda path: path.write_bytes(data))
     return ""
 
 
-def pack_image(root: Path, image_id: str) -> bytes:
+def pack_image(layout: Layout, root: Path, image_id: str) -> bytes:
     """Return the file of one image: its photo, and the targets of all tasks whose files are there."""
-    layout = layout_of(root)
-    image = read_photo(layout, root, image_id)
-    targets = read_targets(layout, root, image_id, image.shape[:2])
-    entries = [pack(name, array) for name, array in {"image": image, **targets}.items()]
-    return save({name: array for entry in entries for name, array in entry.items()}, {"tasks": json.dumps([*targets])})
+    tasks = [task for task in layout.targets if not layout.missing_files(root, image_id, task)]
+    arrays = layout.read(root, image_id, (IMAGE, *tasks))
+    entries = {key: array for name in arrays for key, array in pack(name, arrays[name]).items()}
+    return save(entries, {"tasks": json.dumps(tasks)})
 
 
-def _size_of_one(root: Path, few: Iterable[str]) -> float:
+def _size_of_one(layout: Layout, root: Path, few: Iterable[str]) -> float:
     """The mean size of a few images' files, broken ones aside."""
     sizes = []
     for image_id in few:
         with suppress(BrokenFileError):
-            sizes.append(len(pack_image(root, image_id)))
+            sizes.append(len(pack_image(layout, root, image_id)))
     return sum(sizes) / max(1, len(sizes))
 
 
@@ -243,6 +252,27 @@ class PreparedLayout(Layout):
             return [] if image_id in self.images[what] else [what]
         return super().missing_files(root, image_id, what)
 
+    def read_target(self, root: Path, image_id: str, task: str) -> np.ndarray:
+        """Read the target of one image, as the original's layout would."""
+        return self.read(root, image_id, [task])[task]
+
+    def read(
+        self, root: Path, image_id: str, names: Iterable[str], _: tuple[int, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Read the image and targets of tasks; sizes were compared when they were written."""
+        path = _file(root, image_id)
+        try:
+            with safe_open(path, "np") as file:
+                shape = tuple(file.get_slice(IMAGE).get_shape()[:2])  # (H, W)
+                keys = file.keys()
+                return {name: unpack(name, _entries(file, keys, name), shape) for name in names}
+        except Exception as error:  # a damaged file makes safetensors and zlib raise what they like
+            raise BrokenFileError(f"Cannot read {image_id} ({path}): {error}") from error
+
+
+def _entries(file: Any, keys: Iterable[str], name: str) -> dict[str, np.ndarray]:
+    return {key: file.get_tensor(key) for key in keys if key.partition(".")[0] == name}
+
 
 class Prepared(FolderDataset):
     """A prepared data set: bit for bit the samples that the reader of the original gives, sooner.
@@ -259,42 +289,28 @@ class Prepared(FolderDataset):
         original = _original(index)
         self.source = index["source"]
         self.name, self.labelled_only = original.name, original.labelled_only
-        self.layout = _layout(original.layout, index["targets"])
+        self.layout = _layout(index)
         super().__init__(root, *args, **kwargs)
-
-    def load(self, image_id: str) -> Sample:
-        """Read one sample as arrays; ``BrokenFileError`` if its file is damaged."""
-        return self._guarded("image", image_id, lambda: self._read(image_id))
-
-    def _read(self, image_id: str) -> Sample:
-        names = ("image", *self.tasks)
-        with safe_open(_file(self.root, image_id), "np") as file:
-            entries = {key: file.get_tensor(key) for key in file.keys() if key.partition(".")[0] in names}  # noqa: SIM118
-        shape = entries["image"].shape[:2]  # (H, W)
-        sample = {"image": entries["image"], "meta": {"id": image_id, "size": shape}}
-        for task in self.tasks:
-            missing = (image_id, task) in self._missing
-            sample[task] = self._load_target(image_id, task, shape) if missing else unpack(task, entries, shape)
-        return sample
 
     def _advice(self, image_id: str) -> str:
         return f"Delete the file and restore it with: {command()} data prepare {self.source} --out {self.root}"
 
 
-def channels_of(root: str | Path) -> Mapping[str, int]:
-    """Return the outputs per pixel of the tasks for which a data folder has numbers of its own."""
+def layout_of(root: str | Path) -> Layout:
+    """Return the layout of a data folder, prepared or as it was handed out, or raise ``FileNotFoundError``."""
     root = Path(root)
-    return (_original(read_index(root)) if is_prepared(root) else datasets.reader_of(root)).layout.channels
+    return _layout(read_index(root)) if is_prepared(root) else datasets.reader_of(root).layout
 
 
 def _original(index: Mapping[str, Any]) -> type[FolderDataset]:
     return {reader.layout.name: reader for reader in (PascalContext, NYUD)}[index["layout"]]
 
 
-def _layout(original: Layout, images: Mapping[str, list[str]]) -> PreparedLayout:
-    files = {"image": (FILE,)} | {task: (f"{FILE}:{task}",) for task in original.targets}
+def _layout(index: Mapping[str, Any]) -> PreparedLayout:
+    original = _original(index).layout
+    files = {IMAGE: (FILE,)} | {task: (f"{FILE}:{task}",) for task in original.targets}
     targets = {task: ((task,), read) for task, (_, read) in original.targets.items()}
-    there = {task: frozenset(images.get(task, ())) for task in original.targets}
+    there = {task: frozenset(index["targets"].get(task, ())) for task in original.targets}
     return PreparedLayout(f"prepared {original.name}", LISTS, files, targets, original.channels, there)
 
 

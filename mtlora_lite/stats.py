@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlora_lite.layouts import aligned, by, layout_of, read_photo, read_targets
+from mtlora_lite.layouts import IMAGE, Layout
 from mtlora_lite.parallel import parallel_map
+from mtlora_lite.prepared import layout_of
+from mtlora_lite.printing import aligned, by
 from mtlora_lite.tasks import IGNORE_INDEX, TASKS
 
 METRES = np.arange(0, 100.005, 0.01)  # the bins in which depths are counted
@@ -126,26 +128,26 @@ def statistics(root: Path, split: str = "train", *, workers: int | None = None) 
     """Count the labels of all images of a list; files that are missing are left out, not counted as ignored.
 
     Args:
-        root: PASCAL_MT or NYUD_MT.
-        split: the name of the list.
+        root: PASCAL_MT or NYUD_MT, as they were handed out or prepared.
+        split: the name of a list, or the path of any other.
         workers: processes; ``None`` takes one per processor.
 
     Raises:
         FileNotFoundError: there is no such folder, or no such list in it.
+        ValueError: the list names no image.
         BrokenFileError: a file cannot be read; the message names it.
     """
     layout = layout_of(root)
-    ids = layout.read_split(root, split)
+    ids = list(dict.fromkeys(layout.read_split(root, split)))
     sizes, tasks = Counter(), {task: Counts() for task in layout.targets}
-    for size, counts in parallel_map(partial(_count_image, root), ids, workers=workers, title="count"):
+    for size, counts in parallel_map(partial(_count_image, layout, root), ids, workers=workers, title="count"):
         sizes[size] += 1
         for task, added in counts.items():
             tasks[task] += added
     return Statistics(f"{root}, list {split}", sizes, {task: counts for task, counts in tasks.items() if counts.images})
 
 
-def _count_image(root: Path, image_id: str) -> tuple[tuple[int, int], dict[str, Counts]]:
-    layout = layout_of(root)
-    shape = read_photo(layout, root, image_id).shape[:2]  # (H, W)
-    targets = read_targets(layout, root, image_id, shape)
-    return shape, {task: count(target, TASKS[task].target) for task, target in targets.items()}
+def _count_image(layout: Layout, root: Path, image_id: str) -> tuple[tuple[int, int], dict[str, Counts]]:
+    tasks = [task for task in layout.targets if not layout.missing_files(root, image_id, task)]
+    arrays = layout.read(root, image_id, (IMAGE, *tasks))
+    return arrays[IMAGE].shape[:2], {task: count(arrays[task], TASKS[task].target) for task in tasks}

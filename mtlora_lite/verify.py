@@ -1,4 +1,4 @@
-"""What a data folder holds: every file found or not, decoded, held against its photo, and what can be trained on it."""
+"""What a data folder holds: every file found or not, decoded, held against its image, and what can be trained on it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlora_lite.datasets import BrokenFileError
-from mtlora_lite.layouts import aligned, all_ids, layout_of, read_lists, read_photo, read_target
+from mtlora_lite.layouts import IMAGE, BrokenFileError, Layout, all_ids
 from mtlora_lite.parallel import parallel_map
-from mtlora_lite.pascal_mt import Layout
+from mtlora_lite.prepared import layout_of
+from mtlora_lite.printing import aligned
 from mtlora_lite.tasks import IGNORE_INDEX, TASKS, task_channels
 
 # How many images the lists of the whole data set name, and the tasks that can be read from a layout though the
@@ -18,12 +18,11 @@ from mtlora_lite.tasks import IGNORE_INDEX, TASKS, task_channels
 PUBLISHED = {"PASCAL_MT": {"train": 4998, "val": 5105}, "NYUD_MT": {"train": 795, "val": 654}}
 EXTRA = {"PASCAL_MT": ("depth",)}
 SHOWN = 10  # broken files that are listed
-PHOTO = "photo"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be said of the photo, or of one task's files, of one image.
+    """What is to be said of an image itself, or of one task's files for it.
 
     Attributes:
         missing: the files that are not there, as the patterns of their names.
@@ -39,37 +38,25 @@ class Finding:
         return not (self.missing or self.broken)
 
 
-def check_image(root: Path, image_id: str) -> dict[str, Finding]:
-    """Decode all there is of one image: what is found of its photo and of each task of the layout."""
-    layout = layout_of(root)
-    channels = task_channels(layout.targets, layout.channels)
+def check_image(layout: Layout, root: Path, image_id: str) -> dict[str, Finding]:
+    """Decode all there is of one image: what is found of the image itself and of each task of the layout."""
     findings, shape = {}, None
-    if layout.missing_files(root, image_id, "image"):
-        findings[PHOTO] = Finding(missing=(layout.places("image"),))
-    else:
+    for name in (IMAGE, *layout.targets):
+        if missing := layout.missing_files(root, image_id, name):
+            findings[name] = Finding(missing=tuple(layout.places(file) for file in missing))
+            continue
         try:
-            shape = read_photo(layout, root, image_id).shape[:2]
-            findings[PHOTO] = Finding()
+            array = layout.read(root, image_id, [name], shape)[name]
+            findings[name] = Finding()
         except BrokenFileError as error:
-            findings[PHOTO] = Finding(broken=str(error))
-    for task in layout.targets:
-        findings[task] = _check_target(layout, root, image_id, task, channels[task], shape)
+            findings[name] = Finding(broken=str(error))
+            continue
+        if name == IMAGE:
+            shape = array.shape[:2]
+        elif (strange := _out_of_range(layout, name, array)).size:
+            path = layout.find_file(root, layout.files_of(name)[0], image_id)
+            findings[name] = Finding(broken=f"{path}: {name} cannot be {np.unique(strange)[:5].tolist()}")
     return findings
-
-
-def _check_target(
-    layout: Layout, root: Path, image_id: str, task: str, channels: int, shape: tuple[int, int] | None
-) -> Finding:
-    if missing := layout.missing_files(root, image_id, task):
-        return Finding(missing=tuple(layout.places(file) for file in missing))
-    try:
-        strange = _out_of_range(task, read_target(layout, root, image_id, task, shape), channels)
-    except BrokenFileError as error:
-        return Finding(broken=str(error))
-    if not strange.size:
-        return Finding()
-    path = layout.find_file(root, layout.files_of(task)[0], image_id)
-    return Finding(broken=f"{path}: {task} cannot be {np.unique(strange)[:5].tolist()}")
 
 
 # What the values (N,), or directions (N, 3), of a kind of target may be besides 255.
@@ -81,8 +68,8 @@ _RANGES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 }
 
 
-def _out_of_range(task: str, target: np.ndarray, channels: int) -> np.ndarray:
-    kind = TASKS[task].target
+def _out_of_range(layout: Layout, task: str, target: np.ndarray) -> np.ndarray:
+    kind, channels = TASKS[task].target, task_channels([task], layout.channels)[task]
     if kind != "binary":  # which has no way to say that a pixel is ignored
         target = target[~(target == IGNORE_INDEX).all(-1)] if target.ndim == 3 else target[target != IGNORE_INDEX]
     return target[~_RANGES[kind](target, channels)]
@@ -99,7 +86,7 @@ class Report:
         root: the folder.
         layout: how it is laid out.
         lists: the ids that each list names.
-        findings: {id: {photo or task: finding}} of all images that are named.
+        findings: {id: {image or task: finding}} of all images that are named.
     """
 
     root: Path
@@ -125,18 +112,19 @@ class Report:
         return bool(self.trainable) and not self.broken
 
     def good(self, row: str, name: str) -> int:
-        """Return how many images of a list have a good photo and, if ``row`` is a task, a good target."""
+        """Return how many images of a list are good and, if ``row`` is a task, have a good target."""
         found = (self.findings[image_id] for image_id in self.lists[name])
-        return sum(findings[PHOTO].is_good and findings[row].is_good for findings in found)
+        return sum(findings[IMAGE].is_good and findings[row].is_good for findings in found)
 
     def lines(self) -> Iterator[str]:
         """The report as text: a table, then what is broken and what can be trained."""
         yield f"{self.root}: {self.layout.name}, {len(self.findings):,} images, every file of them decoded"
-        rows = [self._row(row) for row in (PHOTO, *self.layout.targets)]
+        rows = [self._row(row) for row in (IMAGE, *self.layout.targets)]
         yield from ("", *aligned([["", *self.lists, "broken", "train?", "missing"], *rows]), "")
         for name, expected in PUBLISHED.get(self.layout.name, {}).items():
             if (count := len(self.lists.get(name, ()))) != expected:
                 yield f"List {name}: {count:,} images; that of the whole {self.layout.name} has {expected:,}."
+        yield from (f"List {name} names no image." for name, ids in self.lists.items() if not ids)
         if broken := self.broken:
             yield f"Broken files: {len(broken)}" + (f", of which {SHOWN}:" if len(broken) > SHOWN else ":")
             yield from (f"  {line}" for line in broken[:SHOWN])
@@ -147,7 +135,7 @@ class Report:
     def _row(self, row: str) -> list[str]:
         there = [f"{self.good(row, name):,}/{len(ids):,}" for name, ids in self.lists.items()]
         broken = sum(bool(findings[row].broken) for findings in self.findings.values())
-        return [row, *there, str(broken or "-"), "" if row == PHOTO else self._verdict(row), self._missing(row)]
+        return [row, *there, str(broken or "-"), "" if row == IMAGE else self._verdict(row), self._missing(row)]
 
     def _verdict(self, task: str) -> str:
         if task not in self.trainable:
@@ -169,14 +157,14 @@ def verify(root: Path, *, workers: int | None = None) -> Report:
     """Look at everything that the lists of a data folder name; nothing is written.
 
     Args:
-        root: PASCAL_MT or NYUD_MT.
+        root: PASCAL_MT or NYUD_MT, as they were handed out or prepared.
         workers: processes; ``None`` takes one per processor.
 
     Raises:
         FileNotFoundError: there is no such folder, or no lists of images in it.
     """
     layout = layout_of(root)
-    lists = read_lists(layout, root)
+    lists = layout.lists(root)
     ids = all_ids(lists)
-    findings = parallel_map(partial(check_image, root), ids, workers=workers, title="verify")
+    findings = parallel_map(partial(check_image, layout, root), ids, workers=workers, title="verify")
     return Report(root, layout, lists, dict(zip(ids, findings, strict=True)))

@@ -35,10 +35,15 @@ class Host(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and server.ranges else 0
+        tag = server.tag and f'"{hashlib.md5(server.body).hexdigest()}"'
+        if self.headers.get("If-Range") not in (None, tag):
+            start = 0
         if start >= len(server.body):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
+        if tag:
+            self.send_header("ETag", tag)
         self.send_header("Content-Length", str(len(server.body) - start))
         self.end_headers()
         end = server.breaks.pop(0) if server.breaks else len(server.body)
@@ -55,7 +60,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setenv("MTLORA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
-    server.body, server.breaks, server.ranges, server.asked = BODY, [], True, []
+    server.body, server.breaks, server.ranges, server.asked, server.tag = BODY, [], True, [], True
     server.url = f"http://127.0.0.1:{server.server_port}/PASCAL_MT.tgz"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -92,6 +97,25 @@ def test_what_came_before_the_host_died_is_kept_for_the_next_run(host):
     assert not list((archives._folder()).glob("*PASCAL_MT.tgz"))  # nothing unfinished under the final name
     assert fetch(host.url)[0].read_bytes() == BODY
     assert host.asked[-1] == f"bytes={archives.CHUNK}-"
+
+
+def test_an_archive_that_was_replaced_between_two_attempts_is_begun_anew(host):
+    host.breaks = [archives.CHUNK, 0]
+    with pytest.raises(ConnectionError):
+        fetch(host.url)
+    host.body = BODY[::-1]
+    path, digest = fetch(host.url)
+    assert host.asked[-1] == f"bytes={archives.CHUNK}-"
+    assert path.read_bytes() == host.body
+    assert digest == hashlib.sha256(host.body).hexdigest()
+    assert sorted(file.name for file in archives._folder().iterdir()) == sorted([path.name, "checksums.json"])
+
+
+def test_a_host_that_tells_no_version_is_taken_at_its_word(host):
+    host.tag = None
+    host.breaks = [archives.CHUNK + 5]
+    assert fetch(host.url)[0].read_bytes() == BODY
+    assert len(host.asked) == 2
 
 
 def test_a_dead_link_says_what_to_do(host):

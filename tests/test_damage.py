@@ -13,7 +13,8 @@ from scipy.io import savemat
 from test_pascal_mt import write_part_file
 
 from mtlora_lite import pascal_mt
-from mtlora_lite.datasets import BrokenFileError, PascalContext
+from mtlora_lite.datasets import PascalContext
+from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.paths import data_dir
 
 TASKS = ("semseg", "human_parts", "sal", "normals", "edge", "depth")

@@ -9,6 +9,7 @@ from PIL import Image
 
 import mtlora_lite as ml
 from mtlora_lite import pascal_mt, sample
+from mtlora_lite.layouts import read_image
 from mtlora_lite.paths import data_dir
 from mtlora_lite.scenes import render_crop, render_scene
 from mtlora_lite.tasks import TASKS, VOC_CLASSES
@@ -70,7 +71,7 @@ def test_the_renderer_still_makes_the_sample(split, tmp_path):
         assert np.mean(np.abs(committed["depth"] - rendered["depth"]) > 0.002) < 0.001, CHANGED
         assert np.mean(np.abs(committed["normals"] - rendered["normals"]) > 0.02) < 0.001, CHANGED
         pascal_mt.write_image(tmp_path / "photo.jpg", rendered["image"])
-        image = pascal_mt.read_image(tmp_path / "photo.jpg").astype(int)
+        image = read_image(tmp_path / "photo.jpg").astype(int)
         assert np.abs(committed["image"] - image).mean() < 0.1, CHANGED
 
 

@@ -11,9 +11,13 @@ from scipy.io import savemat
 from torch.utils.data import DataLoader
 
 from mtlora_lite import nyud_mt, pascal_mt
-from mtlora_lite.datasets import NYUD, BrokenFileError, PascalContext, reader_of
+from mtlora_lite.datasets import NYUD, PascalContext, reader_of
+from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.paths import data_dir
+from mtlora_lite.prepared import Prepared, plan, prepare
+from mtlora_lite.stats import statistics
 from mtlora_lite.transforms import collate, train_transform
+from mtlora_lite.verify import verify
 
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "realdata" / "NYUD_samples"
 TASKS = ("semseg", "normals", "edge", "depth")
@@ -95,6 +99,31 @@ def test_either_packaging_is_read_as_what_was_written(folder):
         cosine = (sample["normals"] * targets["normals"]).sum(-1)[clear]
         assert np.degrees(np.arccos(cosine.clip(-1, 1))).max() < 3
         assert (sample["normals"][:6, :6] == 255).all()
+
+
+def test_it_is_verified_counted_and_prepared(folder, packaging, tmp_path):
+    report = verify(folder, workers=1)
+    assert report.is_usable
+    assert report.trainable == list(TASKS)
+    assert "List train: 3 images; that of the whole NYUD_MT has 795." in report.lines()
+    counts = statistics(folder, "train", workers=1)
+    for task in ("semseg", "edge"):
+        targets = np.stack([random_targets(index)[task] for index in range(3)])
+        assert dict(counts.tasks[task].values) == dict(
+            zip(*np.unique(targets[targets != 255], return_counts=True), strict=True)
+        )
+    assert prepare(plan(folder, tmp_path / "ready"), workers=1) == []
+    original, ready = NYUD(folder, "train", TASKS), Prepared(tmp_path / "ready", "train", TASKS)
+    assert (ready.name, ready.channels) == ("nyud", original.channels)
+    for ours, theirs in zip(ready, original, strict=True):
+        for key in ("image", *TASKS):
+            assert ours[key].dtype == theirs[key].dtype
+            np.testing.assert_array_equal(ours[key], theirs[key])
+    path = nyud_mt.find_file(folder, "depth", "0001")
+    path.write_bytes(path.read_bytes()[:200])
+    report = verify(folder, workers=1)
+    assert not report.is_usable
+    assert any(str(path) in line for line in report.broken)
 
 
 def test_it_trains_through_loader_workers(folder):

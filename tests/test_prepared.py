@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load, save
 
 from mtlora_lite import pascal_mt, prepared
-from mtlora_lite.datasets import BrokenFileError, PascalContext
+from mtlora_lite.datasets import PascalContext
+from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.paths import data_dir
 from mtlora_lite.prepared import Prepared, pack, plan, prepare, reader_of, unpack
 from mtlora_lite.tasks import TASKS
@@ -79,6 +81,8 @@ ARRAYS = {
     "too many for 16 bits": np.arange(70_000, dtype=np.float32)[rng.integers(0, 70_000, (500, 400))],
     "metres": rng.choice(np.arange(1, 900, dtype=np.float32) / 1000, (50, 70)),
     "odd floats": np.float32([[0.0, -0.0, np.nan, np.inf, 255, 255]]).repeat(40, 0),
+    "columns first": np.asfortranarray(rng.uniform(size=(50, 70)).astype(np.float32)),
+    "photo, columns first": np.asfortranarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8)),
     "wide ids": rng.integers(-3, 400, (50, 70)),
 }
 
@@ -86,7 +90,7 @@ ARRAYS = {
 @pytest.mark.parametrize("what", ARRAYS)
 def test_what_is_packed_comes_back_bit_for_bit(what):
     array = ARRAYS[what]
-    back = unpack("x", pack("x", array), array.shape[:2])
+    back = unpack("x", load(save(pack("x", array))), array.shape[:2])
     assert equal({"x": array, "meta": 0}, {"x": back, "meta": 0})
 
 
@@ -175,10 +179,10 @@ def test_it_goes_on_where_it_was_interrupted(raw, tmp_path, monkeypatch):
     out, pack_image = tmp_path / "out", prepared.pack_image
     work = plan(raw, out)
 
-    def interrupted(root, image_id):
+    def interrupted(layout, root, image_id):
         if image_id == "000003":
             raise KeyboardInterrupt
-        return pack_image(root, image_id)
+        return pack_image(layout, root, image_id)
 
     monkeypatch.setattr(prepared, "pack_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -201,11 +205,11 @@ def test_broken_images_come_last_and_can_be_left_out(raw, tmp_path):
     path.write_bytes(b"")
     Image.new("L", (5, 5)).save(raw / "sal_distill/000003.png")
     work = plan(raw, out)
-    with pytest.raises(BrokenFileError, match=rf"2 of 6 images cannot be read, the first: {path}.*--on-error skip"):
+    with pytest.raises(BrokenFileError, match=rf"2 of 6 images are broken, .*{path}.*--on-error skip"):
         prepare(work, workers=1)
     assert len(list((out / "samples").iterdir())) == 4
     broken = prepare(plan(raw, out), on_error="skip", workers=1)
-    assert "its size is 5 x 5, that of the photo 128 x 128" in broken[1]
+    assert "its size is 5 x 5, that of the image 128 x 128" in broken[1]
     assert Prepared(out, "train", "semseg").ids == ["000000", "000002"]
 
 
@@ -227,6 +231,15 @@ def test_it_does_not_begin_where_there_is_no_room(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(prepared, "free", lambda _: 100_000)
     with pytest.raises(OSError, match=r"about \d+\.\d kB, and .* has room for 100.0 kB"):
         plan(raw, tmp_path / "out")
+
+
+def test_lists_without_ids_and_folders_that_are_prepared_already_are_refused(raw, ready, tmp_path):
+    with pytest.raises(ValueError, match=rf"{ready} is a prepared folder: prepare what it was made from, {raw}"):
+        plan(ready, tmp_path / "again")
+    for split in IDS:
+        (raw / f"ImageSets/Context/{split}.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"No list of .* names an image"):
+        plan(raw, tmp_path / "empty")
 
 
 def test_no_other_folder_is_written_into(raw, ready, tmp_path):

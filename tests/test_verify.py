@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from mtlora_lite import pascal_mt
-from mtlora_lite.datasets import BrokenFileError
+from mtlora_lite.datasets import PascalContext
+from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.paths import data_dir
+from mtlora_lite.prepared import plan, prepare
 from mtlora_lite.stats import statistics
 from mtlora_lite.verify import verify
 
@@ -55,7 +57,7 @@ def test_missing_files_are_counted_and_named(folder):
     shutil.rmtree(folder / "depth")
     (folder / "JPEGImages/000002.jpg").unlink()
     report = verify(folder, workers=1)
-    assert row(report, "photo") == ["photo", "2/3", "1/1", "-", "1 of JPEGImages/<id>.jpg, the first is 000002"]
+    assert row(report, "image") == ["image", "2/3", "1/1", "-", "1 of JPEGImages/<id>.jpg, the first is 000002"]
     missing = "1 of normals_distill/<id>.png, the first is 000001"
     assert row(report, "normals") == ["normals", "1/3", "1/1", "-", "partly", missing]
     assert row(report, "sal")[1:5] == ["2/3", "0/1", "-", "no"]  # nothing to be scored on
@@ -74,7 +76,7 @@ def grey(value):
 
 
 DAMAGE = {
-    "photo cut off": ("JPEGImages/000001.jpg", cut, "photo"),
+    "photo cut off": ("JPEGImages/000001.jpg", cut, "image"),
     "empty file": ("semseg/VOC12/000001.png", lambda path: path.write_bytes(b""), "semseg"),
     "palette lost": ("semseg/VOC12/000001.png", lambda path: Image.new("RGB", (128, 128)).save(path), "semseg"),
     "class that does not exist": ("semseg/VOC12/000001.png", grey(77), "semseg"),
@@ -104,8 +106,40 @@ def test_a_broken_file_is_named_with_the_reason(what, folder):
 def test_a_folder_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no data folder"):
         verify(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no ImageSets/Context/\*.txt \(PASCAL_MT\) and no gt_sets"):
+    with pytest.raises(FileNotFoundError, match=r"neither ImageSets/Context/ \(PascalContext\) nor gt_sets/ \(NYUD\)"):
         verify(tmp_path)
+
+
+def test_a_prepared_folder_is_verified_and_counted_as_what_it_was_made_from(folder, tmp_path_factory):
+    (folder / "sal_distill/000016.png").unlink()
+    ready = tmp_path_factory.mktemp("prepared") / "ready"
+    prepare(plan(folder, ready), workers=1)
+    original, report = verify(folder, workers=1), verify(ready, workers=1)
+    assert report.is_usable
+    for name in ("image", *pascal_mt.TARGETS):
+        assert row(report, name)[:5] == row(original, name)[:5]
+    assert row(report, "sal")[4:] == ["no", "1 of samples/<id>.safetensors:sal, the first is 000016"]
+    for split in ("train", "val"):
+        (_, *ours), (_, *theirs) = (statistics(root, split, workers=1).lines() for root in (ready, folder))
+        assert ours == theirs
+    file = ready / "samples/000001.safetensors"
+    file.write_bytes(file.read_bytes()[:-50])
+    report = verify(ready, workers=1)
+    assert not report.is_usable
+    assert all(str(file) in line for line in report.broken)
+    assert row(report, "semseg")[1:4] == ["2/3", "1/1", "1"]
+
+
+def test_a_list_without_ids_is_said(folder):
+    pascal_mt.write_split(folder, "val", [])
+    report = verify(folder, workers=1)
+    assert "List val names no image." in report.lines()
+    assert row(report, "semseg") == ["semseg", "3/3", "0/0", "-", "no"]
+    assert not report.is_usable
+    path = folder / "ImageSets/Context/val.txt"
+    for read in (statistics, lambda root, split: PascalContext(root, split, "semseg")):
+        with pytest.raises(ValueError, match=rf"^The list {path} names no image"):
+            read(folder, "val")
 
 
 def test_processes_find_what_one_finds(folder):
@@ -118,7 +152,7 @@ def test_a_real_folder_lacks_what_it_lacks():
     report = verify(SHARED / "realdata", workers=1)
     assert report.is_usable
     assert report.trainable == ["semseg", "human_parts"]
-    assert row(report, "photo")[1:] == ["80/80", "40/40", "120/120", "4/4", "8/8", "-"]
+    assert row(report, "image")[1:] == ["80/80", "40/40", "120/120", "4/4", "8/8", "-"]
     assert row(report, "semseg")[1:] == ["80/80", "40/40", "120/120", "4/4", "8/8", "-", "yes"]
     assert row(report, "human_parts")[3] == "8/120"
     assert row(report, "human_parts")[-1].startswith("112 of human_parts/<id>.mat")

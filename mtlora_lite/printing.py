@@ -1,0 +1,25 @@
+"""How sizes and tables are written for people."""
+
+
+def by(shape: tuple[int, ...]) -> str:
+    """Return the size of an array (H, W, ...) as people write it: width x height."""
+    return f"{shape[1]} x {shape[0]}"
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes as people say it: 734.2 MB."""
+    units = iter(("kB", "MB", "GB", "TB"))
+    unit = "bytes"
+    while size >= 1000 and unit != "TB":
+        size, unit = size / 1000, next(units)
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows of cells as lines: first and last column flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *cells, last in rows:
+        middle = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True))
+        lines.append(f"{first:{widths[0]}}  {middle}  {last}".rstrip())
+    return lines
