@@ -215,7 +215,7 @@ def image_states(model: MultiTaskModel, dataset, protocol: str = "standard") -> 
             one = slice(index, index + 1)
             metrics.update({t: v[one] for t, v in logits.items()}, {t: v[one] for t, v in targets.items()})
             for task, name, state in _small_states(metrics):
-                collected.setdefault(task, {}).setdefault(name, []).append(state.double().flatten().numpy())
+                collected.setdefault(task, {}).setdefault(name, []).append(state.double().flatten().cpu().numpy())
 
     scores = evaluate(model, dataset, protocol=protocol, on_batch=collect)
     return {task: {name: np.stack(rows) for name, rows in named.items()} for task, named in collected.items()}, scores

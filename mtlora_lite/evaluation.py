@@ -1,7 +1,6 @@
 """Evaluation: a model against a data set, by one of the two protocols of ``metrics``."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ def evaluate(
         protocol: ``standard`` or ``paper``, see ``metrics``.
         boundary: score edges by the BSDS benchmark too, see ``metrics``.
         workers: processes that load images beside this one.
-        on_batch: called with predictions and targets as they are scored, on the CPU.
+        on_batch: called with predictions and targets as they are scored, on the model's device.
 
     Returns:
         {task: {metric: value}}.
@@ -47,24 +46,31 @@ def evaluate(
     metrics = build_metrics(model.tasks, dataset=name, protocol=protocol, boundary=boundary)
     loader = DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers)
     for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False):
-        logits = {task: value.float().cpu() for task, value in model(batch["image"].to(device)).items()}
-        for predictions, targets in _of_one_size(logits, batch):
+        logits = {task: value.float() for task, value in model(batch["image"].to(device)).items()}
+        # Full maps stay where the model is, and are scored there: 21 scores per pixel are too many to carry about.
+        on_device = {task: _to(device, task_entry(batch, task, "target")) for task in logits}
+        for predictions, targets in _of_one_size(logits, on_device):
             metrics.update(predictions, targets)
             if on_batch:
                 on_batch(predictions, targets)
     return metrics.compute()
 
 
-def _of_one_size(logits: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Iterator[tuple[dict, dict]]:
+def _to(device: torch.device, target: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return [one.to(device) for one in target] if isinstance(target, list) else target.to(device)
+
+
+def _of_one_size(
+    logits: Mapping[str, Tensor], targets: Mapping[str, Tensor | list[Tensor]]
+) -> Iterator[tuple[dict, dict]]:
     """Predictions and targets of a batch as they are scored.
 
     Targets of the predictions' size come all at once. Where images kept their own sizes, they come one by one, and
     the predictions are brought to the target's size.
     """
-    targets = {task: task_entry(batch, task, "target") for task in logits}
     if all(isinstance(target, Tensor) and target.shape[-2:] == logits[t].shape[-2:] for t, target in targets.items()):
-        yield dict(logits), targets
+        yield dict(logits), dict(targets)
         return
-    for index in range(len(batch["image"])):
+    for index in range(len(next(iter(logits.values())))):
         one = {task: target[index][None] for task, target in targets.items()}
         yield {task: resize_logits(logits[task][index : index + 1], one[task].shape[-2:]) for task in one}, one

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mtlora_lite as ml
-from mtlora_lite import cli, pascal_mt, tasks
+from mtlora_lite import cli, nyud_mt, pascal_mt, tasks
 from mtlora_lite.backbones import parameter_group
 from mtlora_lite.methods import METHODS, Method
 from mtlora_lite.methods.full import NoOptions
@@ -150,13 +150,12 @@ def test_named_files_exist(page):
         assert any((ROOT / place / name).is_file() for place in places), name
 
 
-def test_the_readmes_layout_is_the_readers():
-    (layout,) = (block for block in blocks("README.md", "") if block.startswith("PASCAL_MT/"))
-    for patterns in pascal_mt.FILES.values():
-        for pattern in patterns:
-            folder, name = pattern.format(id="<id>").rsplit("/", 1)
-            assert f"{folder}/{name}" in layout
-    assert f"{pascal_mt.SPLITS}/<split>.txt" in layout
+@pytest.mark.parametrize("layout", [pascal_mt.LAYOUT, nyud_mt.LAYOUT], ids=lambda layout: layout.name)
+def test_the_readmes_layout_is_the_readers(layout):
+    (page,) = (block for block in blocks("README.md", "") if block.startswith(f"{layout.name}/"))
+    for pattern in (pattern for patterns in layout.files.values() for pattern in patterns):
+        assert pattern.format(id="<id>") in page
+    assert f"{layout.splits}/<split>.txt" in page
 
 
 def test_the_readmes_results_are_those_on_record():
