@@ -76,7 +76,7 @@ def _task_button(task: str) -> ToggleButton:
     """A button underlined in the task's colour."""
     row = get_task(task)
     layout = Layout(width="auto", border_bottom=f"4px solid {row.color}")
-    return ToggleButton(description=row.title, layout=layout)
+    return ToggleButton(description=row.title, tooltip=f"Show or hide: {row.title}", layout=layout)
 
 
 def _picture(height: int) -> tuple[Callable[["Figure | None"], None], Box]:

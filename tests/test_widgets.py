@@ -36,6 +36,7 @@ def test_the_picker_draws_the_pressed_tasks_in_the_order_of_the_tasks(draw):
     picker = task_picker(draw, ("semseg", "depth", "edge"))
     buttons = parts(picker, ToggleButton)
     assert [button.description for button in buttons] == [TASKS[t].title for t in ("semseg", "depth", "edge")]
+    assert all(button.tooltip for button in buttons)  # without one, browsers show "null"
     buttons[2].value = True
     buttons[1].value = True
     buttons[0].value = False
