@@ -7,10 +7,10 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks sample lab lint lock
+.PHONY: help setup demo test test-browser test-slow test-latest notebooks sample lab lint lock
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed  ## create the environment: the locked packages and this one, editable
 
@@ -20,6 +20,19 @@ demo: $(VENV)/.installed  ## train MTLoRA and a baseline on the embedded scenes,
 test: $(VENV)/.installed  ## run the tests, then the notebooks, whose outputs must be those that are stored
 	$(BIN)/python -m pytest -q tests
 	$(BIN)/python -m pytest -q --nbval --nbval-sanitize-with notebooks/sanitize.cfg notebooks/
+
+# Tests that take long: a browser, fresh clones and environments. They look at what is committed.
+test-browser: $(VENV)/.installed  ## run the notebooks in JupyterLab in Chromium; pictures go to artifacts/browser/
+	$(BIN)/python -m pytest -q tests/slow/test_browser.py
+
+test-slow: $(VENV)/.installed  ## the browser, and a newcomer's clone, environment, wheel and exercises
+	$(BIN)/python -m pytest -q tests/slow
+
+test-latest: $(BIN)/uv  ## the tests with the newest packages that pyproject.toml allows, in .venv-latest/
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-latest
+	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev]"
+	.venv-latest/bin/python -m pytest -q tests
+	.venv-latest/bin/python -m pytest -q --nbval-lax notebooks/
 
 notebooks: $(VENV)/.installed  ## execute the notebooks and store their outputs
 	$(BIN)/python notebooks/execute.py

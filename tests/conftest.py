@@ -9,6 +9,8 @@ from timm.models.swin_transformer import SwinTransformer
 
 from mtlora_lite.model import build_model
 
+collect_ignore = ["slow"]  # only when they are named, see the Makefile
+
 torch.set_num_threads(1)  # from the start, for sums depend on it; more threads only get in each other's way here
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests: official.py, oracle.py
 

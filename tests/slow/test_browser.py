@@ -1,0 +1,148 @@
+"""Notebooks in JupyterLab in a real browser: they run, their widgets live, their exercises answer.
+
+Everything happens on a copy. What there was to see lies in ``artifacts/browser/`` afterwards, to be looked at.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from lab import CHROMIUM, INSTALL, NotebookPage, expect, jupyterlab
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "artifacts" / "browser"
+NOTEBOOKS = {"00": {"button"}, "01": {"slider"}, "04": {"button", "slider"}}  # and the controls that each has
+
+expect.set_options(timeout=60_000)  # the machine may be busy
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if CHROMIUM is None:
+        pytest.fail(INSTALL, pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory, kernel_env):
+    """A function from a notebook's file to its address, and the folder that is served: a copy without outputs."""
+    folder = tmp_path_factory.mktemp("kit")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in folder.glob("notebooks/*.ipynb"):
+        notebook = json.loads(path.read_text())
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell |= {"outputs": [], "execution_count": None}
+        path.write_text(json.dumps(notebook))
+    with jupyterlab(folder, tmp_path_factory.mktemp("lab"), kernel_env) as address:
+        yield address, folder
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def opened(request, lab, chromium):
+    """A notebook in the browser, after Run All Cells."""
+    address, folder = lab
+    (file,) = folder.glob(f"notebooks/{request.param}_*.ipynb")
+    shutil.rmtree(PICTURES / request.param, ignore_errors=True)
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    notebook = NotebookPage(page, address(file.relative_to(folder)), file, PICTURES / request.param)
+    notebook.controls = NOTEBOOKS[request.param]
+    notebook.run_all(minutes=20)
+    yield notebook
+    page.close()
+
+
+def printed(cell):
+    return "".join("".join(output.get("text", ())) for output in cell["outputs"])
+
+
+def test_every_cell_runs_without_an_error_or_a_warning(opened):
+    opened.photograph_all()
+    code = [cell for cell in opened.saved()["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    loud = [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    loud += [output for cell in code for output in cell["outputs"] if output.get("name") == "stderr"]
+    assert not loud
+    for kind in ("error", "stderr"):
+        expect(opened.page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']")).to_have_count(0)
+    assert not opened.errors  # of the page itself
+
+
+def test_exercises_wait_and_their_solutions_hold(opened):
+    code = [cell for cell in opened.saved()["cells"] if cell["cell_type"] == "code"]
+    exercises = [cell for cell in code if 'check("' in "".join(cell["source"])]
+    waiting = [cell for cell in exercises if "solution" not in cell["metadata"].get("tags", ())]
+    assert len(waiting) >= 2
+    assert all(re.fullmatch(r"Exercise [\d.]+: todo\n", printed(cell)) for cell in waiting)
+    solved = [cell for cell in exercises if cell not in waiting]
+    assert [printed(cell) for cell in solved] == [printed(cell).replace("todo", "ok") for cell in waiting]
+
+
+def test_no_line_of_a_drawing_in_text_is_broken(opened):
+    """On a screen of ordinary width, with the list of files open."""
+    heights = "all => all.map(pre => [pre.innerText.trimEnd().split('\\n').length, pre.getClientRects()[0].height])"
+    for lines, height in opened.page.locator(".jp-MarkdownOutput pre").evaluate_all(heights):
+        assert height < (lines + 1) * 22
+
+
+def widgets(opened, control):
+    """The cells whose picture follows a control, and the parts of that control."""
+    picture = opened.page.locator("img.widget-image")
+    cells = opened.page.locator(".jp-Notebook .jp-CodeCell", has=picture)
+    return [(cell, cell.locator(control)) for cell in cells.all() if cell.locator(control).count()]
+
+
+def test_a_button_changes_the_picture_and_changes_it_back(opened):
+    found = widgets(opened, ".widget-toggle-button")
+    assert bool(found) == ("button" in opened.controls)
+    for number, (cell, buttons) in enumerate(found):
+        cell.scroll_into_view_if_needed()
+        first, height = opened.picture(cell), cell.bounding_box()["height"]
+        (pressed,) = (button for button in buttons.all() if "mod-active" in button.get_attribute("class"))
+        assert buttons.count() >= 2
+        buttons.last.click()
+        second = opened.picture_after(cell, first)
+        opened.photograph(f"button_{number}")
+        exclusive = "mod-active" not in pressed.get_attribute("class")
+        (pressed if exclusive else buttons.last).click()
+        assert opened.picture_after(cell, second) == first
+        assert cell.bounding_box()["height"] == height  # nothing jumps
+
+
+def test_a_slider_changes_its_number_and_the_picture_and_changes_them_back(opened):
+    found = widgets(opened, ".noUi-handle")
+    assert bool(found) == ("slider" in opened.controls)
+    for number, (cell, handle) in enumerate(found):
+        cell.scroll_into_view_if_needed()
+        first, height = opened.picture(cell), cell.bounding_box()["height"]
+        value = cell.locator(".widget-readout")
+        start = int(value.inner_text())
+        bar = cell.locator(".noUi-base").bounding_box()
+        old = opened.drag(handle, bar["x"] + 0.8 * bar["width"])
+        second = opened.picture_after(cell, first)
+        assert int(value.inner_text()) > start
+        opened.photograph(f"slider_{number}")
+        opened.drag(handle, old)
+        while (off := int(value.inner_text()) - start) != 0:  # the last steps by keyboard
+            handle.press("ArrowLeft" if off > 0 else "ArrowRight")
+        assert opened.picture_after(cell, second, wanted=first) == first
+        assert cell.bounding_box()["height"] == height
+
+
+def test_a_wrong_answer_is_told_what_is_wrong_and_a_right_one_ok(opened):
+    sources = ["".join(cell["source"]) for cell in opened.saved()["cells"] if cell["cell_type"] == "code"]
+    exercise = next(index for index, source in enumerate(sources) if source.count("\n    ...\n") == 1)
+    name = re.search(r'check\("[\d.]+", (\w+)\)', sources[exercise])[1]
+    (solution,) = (source for source in sources if f"def {name}(" in source and source != sources[exercise])
+    cell = opened.cells()[exercise]
+    wrong = sources[exercise].replace("\n    ...\n", "\n    return -1\n")
+    assert re.fullmatch(r"Exercise [\d.]+: not yet: .+", opened.write_and_run(cell, wrong))
+    opened.photograph("answer_wrong")
+    assert re.fullmatch(r"Exercise [\d.]+: ok", opened.write_and_run(cell, solution))
+    opened.photograph("answer_right")
