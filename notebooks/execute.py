@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from hosted import dress
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
@@ -14,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 
 def execute(path: Path) -> None:
     """Run one notebook from top to bottom and write it back; an error in a cell is raised and nothing is written."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = dress(nbformat.read(path, as_version=4), path.name)
     client = NotebookClient(
         notebook,
         resources={"metadata": {"path": str(FOLDER)}},

@@ -3,12 +3,14 @@
 That they run and print what they say is another test: ``pytest --nbval notebooks/``.
 """
 
+import copy
 import json
 import math
 import re
 import runpy
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,12 +21,18 @@ from mtlora_lite.lora import LoRALinear
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-TAGS = {"nbval-ignore-output", "no-output", "solution", "builds-lora"}
+TAGS = {"hosted", "nbval-ignore-output", "no-output", "solution", "builds-lora"}
+HOSTED = runpy.run_path(str(FOLDER / "hosted.py"))
 
 
 def cells(path, kind=None):
+    """The cells of a notebook, or those of a kind; without the one that installs the package on Colab and Kaggle."""
     found = json.loads(path.read_text())["cells"]
-    return [cell for cell in found if kind in (None, cell["cell_type"])]
+    return [cell for cell in found if kind in (None, cell["cell_type"]) and "hosted" not in tags(cell)]
+
+
+def tags(cell):
+    return set(cell["metadata"].get("tags", ()))
 
 
 def source(cell):
@@ -32,7 +40,15 @@ def source(cell):
 
 
 def tagged(path, tag):
-    return [source(cell) for cell in cells(path, "code") if tag in cell["metadata"].get("tags", ())]
+    return [source(cell) for cell in cells(path, "code") if tag in tags(cell)]
+
+
+def text(path, kind=None):
+    return "\n".join(source(cell) for cell in cells(path, kind))
+
+
+def title(path):
+    return source(cells(path)[0]).splitlines()[0].removeprefix("# ")
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,7 +59,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 @each_notebook
 def test_it_was_run_from_top_to_bottom_and_nothing_failed(path):
-    code = cells(path, "code")
+    code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
@@ -59,56 +75,123 @@ def test_it_is_small_enough_to_read_and_to_keep(path):
 
 
 @each_notebook
+def test_its_drawings_in_text_fit_a_laptops_screen(path):
+    """JupyterLab shows 90 columns where the screen is 1280 pixels wide and its list of files is open."""
+    fenced = re.findall("^```.*\n(.*?)^```", text(path, "markdown"), re.MULTILINE | re.DOTALL)
+    assert not [line for block in fenced for line in block.splitlines() if len(line) > 90]
+
+
+@each_notebook
 def test_it_begins_and_ends_like_every_other(path):
     first, versions, imports, picture, *_ = cells(path)
     number = path.stem[:2]
-    assert re.match(rf"# {number} · .+\n\n\*\*Promise:\*\* ", source(first))
+    assert re.match(rf"# {number} · .+\n\n(\[!\[Open in Colab\].+\n\n)?\*\*Promise:\*\* ", source(first))
     assert "| Goal | You will build | Needs | CPU minutes |" in source(first)
     assert versions["metadata"]["tags"] == ["nbval-ignore-output"]
     assert "torch.manual_seed(" in source(imports)
     assert source(picture).startswith("## In one picture\n")
-    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
-    sections = re.findall("^## (Summary|Exercises|Solutions|References)$", text, re.MULTILINE)
+    words = text(path, "markdown")
+    sections = re.findall("^## (Summary|Exercises|Solutions|References)$", words, re.MULTILINE)
     assert sections == ["Summary", "Exercises", "Solutions", "References"]
-    assert text.count("**Your prediction:**") >= 3
+    assert words.count("**Your prediction:**") >= 3
 
 
 @each_notebook
 def test_its_cells_have_known_tags_and_widgets_keep_no_output(path):
-    for cell in cells(path, "code"):
-        tags = set(cell["metadata"].get("tags", ()))
-        assert tags <= TAGS
-        if "no-output" in tags:
+    for cell in cells(path):
+        assert tags(cell) <= TAGS
+        if "no-output" in tags(cell):
             assert not cell["outputs"]
-            assert "nbval-ignore-output" in tags
+            assert "nbval-ignore-output" in tags(cell)
     widgets = sum(len(re.findall(r"\b(?:task_picker|slider|choice)\(", source(cell))) for cell in cells(path, "code"))
     assert 0 < widgets <= 2
 
 
 @each_notebook
 def test_it_depends_on_nothing_of_one_machine(path):
-    text = "\n".join(source(cell) for cell in cells(path)) + json.dumps([cell.get("outputs") for cell in cells(path)])
+    everything = text(path) + json.dumps([cell.get("outputs") for cell in cells(path)])
     for word in ("!pip", "%pip", "sys.path", ".cuda()", "FIXME", "TODO"):
-        assert word not in text
-    assert not re.search(r"(?<![\w./:])(/(home|root|tmp|usr|work|mnt|opt|Users)/|[A-Z]:\\\\)", text)
+        assert word not in everything
+    assert not re.search(r"(?<![\w./:])(/(home|root|tmp|usr|work|mnt|opt|Users)/|[A-Z]:\\\\)", everything)
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
 
 
 @each_notebook
 def test_its_links_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)]+)\)", "\n".join(source(cell) for cell in cells(path, "markdown"))):
+    badges = HOSTED["badges"](path.name, HOSTED["REPOSITORY"]) if HOSTED["REPOSITORY"] else ""
+    for target in re.findall(r"\]\(([^)]+)\)", text(path, "markdown").replace(badges, "")):
         if "://" in target:
             assert re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}", target), target
         else:
             assert (FOLDER / target.partition("#")[0]).is_file(), target
 
 
+@pytest.mark.parametrize("index", range(len(NOTEBOOKS)), ids=lambda index: NOTEBOOKS[index].stem)
+def test_its_last_lines_lead_to_the_notebook_before_and_the_next(index):
+    neighbours = {"Before": NOTEBOOKS[index - 1 : index], "Next": NOTEBOOKS[index + 1 : index + 2]}
+    expected = [f"**{word}:** [{title(path)}]({path.name})" for word, paths in neighbours.items() for path in paths]
+    found = re.findall(r"\*\*(?:Before|Next):\*\* \[.+?\]\(.+?\)", source(cells(NOTEBOOKS[index])[-1]))
+    assert found == expected
+
+
+# ------------------------------------------------------------------------------------------ Colab and Kaggle
+
+
+@each_notebook
+def test_it_is_dressed_for_colab_and_kaggle_as_the_constant_says(path):
+    found = nbformat.read(path, as_version=4)
+    assert HOSTED["dress"](copy.deepcopy(found), path.name) == found, "`make notebooks` dresses it"
+    assert HOSTED["is_hosted"](found.cells[1])
+    assert not found.cells[1].outputs
+
+
+@pytest.fixture
+def undressed():
+    """A notebook without an install cell and badges."""
+    title = nbformat.v4.new_markdown_cell("# 00 · Title\n\n**Promise:** much", id="cell-00")
+    notebook = nbformat.v4.new_notebook(cells=[title, nbformat.v4.new_code_cell("import math", id="cell-01")])
+    return lambda: copy.deepcopy(notebook)
+
+
+def test_without_a_repository_the_package_comes_from_a_wheel_and_there_are_no_badges(undressed):
+    title, hosted, code = HOSTED["dress"](undressed(), "00.ipynb", "").cells
+    assert [title, code] == undressed().cells
+    assert '%pip install --quiet "{wheels[-1]}"' in hosted.source
+    assert hosted.source.index("COLAB_RELEASE_TAG") < hosted.source.index("%pip")
+    assert set(hosted.metadata.tags) == {"hosted", "nbval-ignore-output"}
+
+
+def test_with_a_repository_the_package_comes_from_it_and_badges_open_the_notebook(undressed):
+    title, hosted, _ = HOSTED["dress"](undressed(), "00.ipynb", "https://github.com/owner/name").cells
+    assert "    %pip install --quiet git+https://github.com/owner/name" in hosted.source.splitlines()
+    heading, badges, promise = title.source.split("\n\n")
+    assert (heading, promise) == ("# 00 · Title", "**Promise:** much")
+    assert re.findall(r"\)\]\((\S+?)\)", badges) == [
+        "https://colab.research.google.com/github/owner/name/blob/main/notebooks/00.ipynb",
+        "https://kaggle.com/kernels/welcome?src=https://github.com/owner/name/blob/main/notebooks/00.ipynb",
+    ]
+
+
+@pytest.mark.parametrize("before", ["", "https://github.com/owner/name", "https://github.com/a.b/c-d"])
+@pytest.mark.parametrize("after", ["", "https://github.com/owner/name"])
+def test_dressing_replaces_what_was_there_before(undressed, before, after):
+    dressed = HOSTED["dress"](undressed(), "00.ipynb", after)
+    assert HOSTED["dress"](HOSTED["dress"](undressed(), "00.ipynb", before), "00.ipynb", after) == dressed
+    assert HOSTED["dress"](copy.deepcopy(dressed), "00.ipynb", after) == dressed
+
+
+@pytest.mark.parametrize("repository", ["github.com/owner/name", "https://github.com/owner", "https://else.org/a/b"])
+def test_badges_need_a_repository_on_github(undressed, repository):
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        HOSTED["dress"](undressed(), "00.ipynb", repository)
+
+
 # ------------------------------------------------------------------------------------------------ the exercises
 
 
-def answers(*tags):
+def answers(*with_tags):
     """{exercise: function} of the cells that end with a check: those to be filled in, or the solutions."""
-    code = [cell for path in NOTEBOOKS for cell in cells(path, "code") if cell["metadata"].get("tags", []) == [*tags]]
+    code = [cell for path in NOTEBOOKS for cell in cells(path, "code") if tags(cell) == set(with_tags)]
     found = {}
     for text in map(source, code):
         if match := re.search(r'^check\("([\d.]+)", (\w+)\)$', text, re.MULTILINE):
