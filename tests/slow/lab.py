@@ -67,8 +67,8 @@ class NotebookPage:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=3 * MINUTE)
-        self.status = page.locator(".jp-Notebook-ExecutionIndicator")
-        expect(self.status).to_have_attribute("data-status", "idle", timeout=3 * MINUTE)
+        self.idle = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")  # in the bar at the bottom
+        expect(self.idle).to_be_visible(timeout=3 * MINUTE)
 
     def cells(self, tag=None):
         """The code cells, in their order, or those with a tag; a cell is what Playwright calls a locator."""
@@ -83,7 +83,7 @@ class NotebookPage:
         waiting = self.page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]")
         expect(waiting.first).to_be_attached()
         expect(waiting).to_have_count(0, timeout=minutes * MINUTE)
-        expect(self.status).to_have_attribute("data-status", "idle", timeout=MINUTE)
+        expect(self.idle).to_be_visible()
 
     def saved(self):
         """The notebook as the browser saves it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,8 @@ def test_the_environment_is_made_with_pip_alone_and_the_demo_runs(clone):
     shell(install)
     shell(f"{demo} --steps 3 --train-count 16 --val-count 8")  # the command itself takes longer than one waits here
     assert (shell.folder / "runs/demo/mtlora/model/model.safetensors").is_file()
-    installed = dict(line.split("==") for line in shell(".venv/bin/pip list --format freeze").splitlines())
+    listed = (line.split("==") for line in shell(".venv/bin/pip list --format freeze").splitlines())
+    installed = {canonicalize_name(name): version for name, version in listed}
     pins = map(Requirement, re.findall(r"^\w.*", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
     wanted = {pin.name: pin for pin in pins if pin.marker is None or pin.marker.evaluate(default_environment())}
     assert wanted.keys() <= installed.keys()
