@@ -21,8 +21,7 @@ from mtlora_lite.lora import LoRALinear
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-TAGS = {"hosted", "nbval-ignore-output", "no-output", "solution", "builds-lora"}
-HOSTED = runpy.run_path(str(FOLDER / "hosted.py"))
+TAGS = {"builds-lora", "builds-swin", "hosted", "nbval-ignore-output", "no-output", "solution"}
 
 
 def cells(path, kind=None):
