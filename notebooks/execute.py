@@ -3,6 +3,7 @@
 Outputs are written without what differs from run to run: times, versions of Python, and the state of widgets.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hosted import dress
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
+
+# The kernels inherit it: the package beside this folder runs, whichever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH"))))
 
 
 def execute(path: Path) -> None:

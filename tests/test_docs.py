@@ -127,6 +127,14 @@ def test_all_commands_and_methods_are_in_the_readme():
     assert re.findall("`(.+?)`", methods) == list(METHODS)
 
 
+def test_the_readme_lists_every_notebook_under_its_title():
+    listed = re.findall(r"^\| \[(.+?)\]\((notebooks/.+?)\)", TEXT["README.md"], re.MULTILINE)
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    titles = [json.loads(path.read_text())["cells"][0]["source"][0].strip("# \n") for path in paths]
+    assert [file for _, file in listed] == [f"notebooks/{path.name}" for path in paths]
+    assert all(title.startswith(name) for (name, _), title in zip(listed, titles, strict=True))
+
+
 @each_page
 def test_make_targets_exist(page):
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

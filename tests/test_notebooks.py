@@ -67,6 +67,14 @@ def test_it_was_run_from_top_to_bottom_and_nothing_failed(path):
 
 
 @each_notebook
+def test_its_exercises_wait_and_its_solutions_are_right(path):
+    for cell in cells(path, "code"):
+        if match := re.search(r'^check\("([\d.]+)"', source(cell), re.MULTILINE):
+            verdict = "ok" if "solution" in tags(cell) else "todo"
+            assert "".join(cell["outputs"][0]["text"]) == f"Exercise {match[1]}: {verdict}\n"
+
+
+@each_notebook
 def test_it_is_small_enough_to_read_and_to_keep(path):
     lines = [len(source(cell).splitlines()) for cell in cells(path, "code")]
     assert len(cells(path)) <= 45
