@@ -53,7 +53,7 @@ def opened(request, lab, chromium):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     notebook = NotebookPage(page, address(file.relative_to(folder)), file, PICTURES / request.param)
     notebook.controls = NOTEBOOKS[request.param]
-    notebook.run_all(minutes=20)
+    notebook.run_all(minutes=30)
     yield notebook
     page.close()
 
