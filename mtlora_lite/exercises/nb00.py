@@ -1,6 +1,7 @@
 """Exercises of notebook 00: one image, many tasks."""
 
 import torch
+import torch.nn.functional as F
 
 from mtlora_lite.exercises.verdicts import Answer, Check
 
@@ -31,4 +32,27 @@ def check_agreement(agreement: Answer) -> str | None:
     return None
 
 
-CHECKS: dict[str, Check] = {"00.1": check_numbers_to_store, "00.2": check_agreement}
+def check_read(read: Answer) -> str | None:
+    """00.3: what the logits of one image say, for each kind of target."""
+    generator = torch.Generator().manual_seed(0)
+    scores, score, vectors = (3 * torch.randn(channels, 2, 4, generator=generator) for channels in (5, 1, 3))
+    expected = {
+        "classes": (scores, scores.argmax(0), "the highest score wins, so the answer is one id per pixel"),
+        "binary": (score, torch.sigmoid(score), "the sigmoid of the score is the probability"),
+        "directions": (vectors, F.normalize(vectors, dim=0), "the vector of each pixel is scaled to length 1"),
+        "metres": (score, score, "the number is the distance already"),
+    }
+    for kind, (logits, values, rule) in expected.items():
+        given = torch.as_tensor(read(kind, logits.clone()))
+        if given.squeeze().shape != values.squeeze().shape:
+            return f"{kind}: {rule}; shape {tuple(values.shape)} was expected, not {tuple(given.shape)}"
+        if not torch.allclose(given.squeeze().double(), values.squeeze().double(), atol=1e-5):
+            return f"{kind}: {rule}; the shape is right, the values are not"
+    return None
+
+
+CHECKS: dict[str, Check] = {
+    "00.1": check_numbers_to_store,
+    "00.2": check_agreement,
+    "00.3": check_read,
+}

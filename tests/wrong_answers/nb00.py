@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 00, each with a part of what the check says to it."""
 
+import torch
+
 
 def all_numbers(num_tasks, shared, private):
     return num_tasks * (shared + private), num_tasks * (shared + private)
@@ -25,6 +27,17 @@ def not_a_number_without_parts(parts, classes):
     return (classes[parts != 0] == 15).float().mean()
 
 
+def reading(**other):
+    """The right answer but for one kind."""
+    right = {
+        "classes": lambda x: x.argmax(0),
+        "binary": torch.sigmoid,
+        "directions": lambda x: x / x.norm(dim=0),
+        "metres": lambda x: x,
+    }
+    return lambda kind, logits: {**right, **other}[kind](logits)
+
+
 WRONG = {
     "00.1": [
         (all_numbers, "stores the shared part once"),
@@ -37,5 +50,16 @@ WRONG = {
         (of_the_persons, "0.75 was expected, not 0.500"),
         (not_a_number_without_parts, "0 / 0 is not a number"),
         (lambda parts, classes: (classes[parts != 0] >= 14).float().mean() if parts.any() else 1.0, "motorbike"),
+    ],
+    "00.3": [
+        (reading(classes=lambda x: x.softmax(0)), "classes: the highest score wins"),
+        (reading(classes=lambda x: x.argmax(-1)), "shape (2, 4) was expected, not (5, 2)"),
+        (reading(classes=lambda x: x.argmin(0)), "classes: the highest score wins, so"),
+        (reading(binary=lambda x: x.softmax(0)), "binary: the sigmoid of the score"),
+        (reading(binary=lambda x: x > 0), "binary: the sigmoid of the score"),
+        (reading(directions=lambda x: x), "directions: the vector of each pixel is scaled"),
+        (reading(directions=lambda x: x / x.norm()), "the shape is right, the values are not"),
+        (reading(directions=lambda x: x / x.norm(dim=-1, keepdim=True)), "the shape is right, the values are not"),
+        (reading(metres=torch.relu), "metres: the number is the distance already"),
     ],
 }
