@@ -48,7 +48,9 @@ def lab(chromium, tmp_path_factory, kernel_env):
 def opened(request, lab, chromium):
     """A notebook in the browser, after Run All Cells."""
     address, folder = lab
-    (file,) = folder.glob(f"notebooks/{request.param}_*.ipynb")
+    files = [*folder.glob(f"notebooks/{request.param}_*.ipynb")]
+    assert len(files) == 1, f"there is no notebook {request.param}"
+    file = files[0]
     shutil.rmtree(PICTURES / request.param, ignore_errors=True)
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     notebook = NotebookPage(page, address(file.relative_to(folder)), file, PICTURES / request.param)
