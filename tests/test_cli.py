@@ -98,7 +98,7 @@ WRONG = {
     "archive": (["data", "download", "--archive", "nowhere"], "no archive nowhere"),
     "archive that is none": (["data", "download", "--archive", "photo.png", "--out", "x"], "no tar or zip archive"),
     "folder to verify": (["data", "verify", "nowhere"], "no data folder nowhere"),
-    "folder of something else": (["data", "verify", "."], "no lists of images"),
+    "folder of something else": (["data", "verify", "."], "holds neither ImageSets"),
     "folder to prepare": (["data", "prepare", "nowhere", "--out", "x"], "no data folder nowhere"),
     "folder for what is prepared": (["data", "prepare", "SAMPLE", "--out", "."], "not empty"),
     "nowhere to prepare": (["data", "prepare", "SAMPLE"], "Say where .*data prepare .*sample --out FOLDER"),
