@@ -16,7 +16,9 @@ def kernel_env():
     """The environment of a process that runs notebooks against this checkout, wherever their files lie."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     binaries = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # as an activated environment
-    return {"OMP_NUM_THREADS": "2", **os.environ, "PYTHONPATH": path, "PATH": binaries}
+    # One thread: beside a browser or a second kernel, two threads wait for each other most of the time.
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return {**os.environ, **threads, "PYTHONPATH": path, "PATH": binaries}
 
 
 @pytest.fixture(scope="session")
