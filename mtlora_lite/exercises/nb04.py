@@ -47,7 +47,7 @@ def check_combined(combined: Answer) -> str | None:
                 if theirs.shape != ours.shape:
                     return f"{mode}: the {name} output has the shape {tuple(ours.shape)}, not {tuple(theirs.shape)}"
                 if not torch.allclose(theirs, ours, atol=1e-4):
-                    return f"{mode}, {num_tasks} tasks: the {name} output is not what the equation gives"
+                    return f"{mode}, T = {num_tasks}: the {name} output is not what the equation gives"
     return None
 
 

@@ -70,9 +70,9 @@ WRONG = {
         (for_one_task, "private numbers, not 69120"),
     ],
     "04.2": [
-        (the_same_in_all_modes, "matrixv2, 1 tasks: the tasks' output is not what the equation gives"),
-        (shared_update_for_every_task, "matrix, 1 tasks: the tasks' output is not what the equation gives"),
-        (sum_of_the_updates_only, "addition, 1 tasks: the shared output is not what the equation gives"),
+        (the_same_in_all_modes, "matrixv2, T = 1: the tasks' output is not what the equation gives"),
+        (shared_update_for_every_task, "matrix, T = 1: the tasks' output is not what the equation gives"),
+        (sum_of_the_updates_only, "addition, T = 1: the shared output is not what the equation gives"),
         (tasks_added_up, "the tasks' output has the shape (1, 4, 5), not (4, 5)"),
     ],
     "04.3": [
