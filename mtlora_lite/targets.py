@@ -23,8 +23,7 @@ def match_target(kind: str, logits: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"A prediction of {kind} has shape (B, {logit_channels or 'classes'}, H, W), not {tuple(logits.shape)}."
         )
-    if target.ndim == 3 and target_channels == 1:
-        target = target.unsqueeze(1)  # (B, 1, H, W)
+    target = as_maps(target) if target_channels == 1 else target
     batch, _, height, width = logits.shape
     expected = (batch, target_channels, height, width)
     if tuple(target.shape) != expected:
@@ -33,6 +32,11 @@ def match_target(kind: str, logits: Tensor, target: Tensor) -> Tensor:
             f"asks for {expected}; resize the prediction to the size of the target."
         )
     return target
+
+
+def as_maps(target: Tensor) -> Tensor:
+    """A target as (B, C, H, W); one of one channel may come as (B, H, W)."""
+    return target.unsqueeze(1) if target.ndim == 3 else target
 
 
 def valid_pixels(target: Tensor) -> Tensor:

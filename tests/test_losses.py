@@ -1,5 +1,6 @@
 """Losses: the reference numbers, hand-computed values, and batches in which nothing counts."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -131,20 +132,27 @@ def test_the_total_weighs_and_the_parts_do_not():
     assert total.item() == pytest.approx(sum(weights[task] * loss.item() for task, loss in losses.items()))
 
 
-def test_two_halves_with_summed_counts_make_the_whole():
-    """What several processes rely on: divide by everybody's counts, and the sum over processes is the batch's loss."""
-    logits, targets = batch()
-    halves = [[{task: maps[task][i : i + 1] for task in TASKS} for maps in (logits, targets)] for i in range(2)]
-    counts = [[], []]
-    for own, half in zip(counts, halves, strict=True):
-        MultiTaskLoss(TASKS, total=lambda count, own=own: own.append(count) or count)(*half)
-    parts = []
-    for half in halves:
-        everybodys = iter([a + b for a, b in zip(*counts, strict=True)])
-        parts.append(MultiTaskLoss(TASKS, total=lambda _, counts=everybodys: next(counts))(*half)[1])
-    whole = MultiTaskLoss(TASKS)(logits, targets)[1]
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (0, 2)])
+def test_pieces_with_the_counts_of_the_whole_add_up_to_the_whole(sizes):
+    """What passes and processes rely on. The pieces hold unlike numbers of valid pixels and of negatives."""
+    logits, targets = (
+        {task: torch.cat([maps[task]] * 2) for task in TASKS} for maps in batch()
+    )  # fmt: skip
+    targets["semseg"][0], targets["depth"][0, :, :4], targets["sal"][0] = IGNORE_INDEX, IGNORE_INDEX, 0
+    edges = [0, sizes[0], sum(sizes)]
+    pieces = [[{t: maps[t][a:b] for t in TASKS} for maps in (logits, targets)] for a, b in itertools.pairwise(edges)]
+    whole = [{t: maps[t][: edges[-1]] for t in TASKS} for maps in (logits, targets)]
+    criterion = MultiTaskLoss(TASKS, weights={"edge": 3.0})
+    own = [criterion.counts(target) for _, target in pieces]
+    counts = {task: own[0][task] + own[1][task] for task in TASKS}
+    assert {task: value.tolist() for task, value in criterion.counts(whole[1]).items()} == {
+        task: value.tolist() for task, value in counts.items()
+    }
+    total, losses = criterion(*whole)
+    parts = [criterion(*piece, counts) for piece in pieces]
+    torch.testing.assert_close(parts[0][0] + parts[1][0], total)
     for task in TASKS:
-        torch.testing.assert_close(parts[0][task] + parts[1][task], whole[task])
+        torch.testing.assert_close(parts[0][1][task] + parts[1][1][task], losses[task])
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlora_lite.losses import edge_bce
+from mtlora_lite.losses import LOSSES
 from mtlora_lite.metrics.boundary import THRESHOLDS as BOUNDARY_THRESHOLDS
 from mtlora_lite.metrics.boundary import boundary_counts
 from mtlora_lite.metrics.meters import Meter, fraction
@@ -135,7 +135,8 @@ class EdgeMeter(Meter):
         self._add(truth=edge.sum(), predicted=predicted.sum(0), right=predicted[1], found=found[1])
         if self.paper:
             # The loss takes logits and applies the sigmoid itself; the released evaluation hands it probabilities.
-            self._add(pixels=torch.tensor(edge.numel()), loss=edge_bce(probability, target) * edge.numel())
+            loss = LOSSES["edge_bce"](probability, target)
+            self._add(pixels=torch.tensor(edge.numel()), loss=loss * edge.numel())
 
     def compute(self) -> dict[str, float]:
         """``F_1px`` in percent."""
