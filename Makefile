@@ -25,7 +25,7 @@ test: $(VENV)/.installed  ## run the tests, then the notebooks, whose outputs mu
 test-browser: $(VENV)/.installed  ## run the notebooks in JupyterLab in Chromium; pictures go to artifacts/browser/
 	$(BIN)/python -m pytest -q tests/slow/test_browser.py
 
-test-slow: $(VENV)/.installed  ## the browser, and a newcomer's clone, environment, wheel and exercises
+test-slow: $(VENV)/.installed  ## the browser, a newcomer's clone and environment, launchers, runs that are killed
 	$(BIN)/python -m pytest -q tests/slow
 
 test-latest: $(BIN)/uv  ## the tests with the newest packages that pyproject.toml allows, in .venv-latest/

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,14 @@ from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import predict as predicting
 from mtlora_lite.archives import SOURCES
-from mtlora_lite.config import PAPER_TASKS, PRESETS, SCENES, TrainConfig, preset, validation_set
+from mtlora_lite.config import PAPER_TASKS, PRECISIONS, PRESETS, SCENES, TrainConfig, preset, validation_set
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.decoders import DECODERS
-from mtlora_lite.engine import REFERENCE_FILE, train, train_single_tasks
+from mtlora_lite.distributed import disconnect, is_main
+from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.export import ExportConfig, export
+from mtlora_lite.interrupts import Interrupted
 from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import PROTOCOLS, headline_names
@@ -31,6 +34,7 @@ from mtlora_lite.paths import command
 from mtlora_lite.prepared import ON_ERROR
 from mtlora_lite.records import write_json
 from mtlora_lite.references import PUBLISHED, gain_over, get_reference
+from mtlora_lite.runs import REFERENCE_FILE
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import AUGMENTATIONS
 
@@ -103,6 +107,8 @@ def run_train(config: TrainCommand) -> int:
     if config.method == "single_task":
         return _run_single_tasks(config)
     result = train(config)
+    if not is_main():
+        return 0
     print(format_scores(result.metrics))
     _print_gain(result.metrics, config)
     print(f"\nWrote {config.out}/config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training).")
@@ -112,6 +118,8 @@ def run_train(config: TrainCommand) -> int:
 
 def _run_single_tasks(config: TrainCommand) -> int:
     reference = train_single_tasks(config)
+    if not is_main():
+        return 0
     for task, value in reference.scores.items():
         row = TASKS[task]
         print(f"{row.title:24}{reference.metrics[task]:>6} {value:7.2f} {row.unit}")
@@ -125,7 +133,7 @@ def _print_gain(scores: Mapping[str, Mapping[str, float]], config: TrainConfig |
     if config.reference:
         reference = get_reference(config.reference)
         gain = gain_over(reference, scores, config.protocol)
-        print(f"Δm {gain:+.2f} % over {reference.source} ({reference.protocol} protocol)")
+        print(f"Δm {gain:+z.2f} % over {reference.source} ({reference.protocol} protocol)")
 
 
 def run_eval(config: EvalConfig) -> int:
@@ -242,6 +250,7 @@ VALUES: dict[str, str] = {
     "decoder": f"{{{','.join(DECODERS)}}}",
     "protocol": f"{{{','.join(PROTOCOLS)}}}",
     "preset": f"{{{','.join(PRESETS)}}}",
+    "precision": f"{{{','.join(PRECISIONS)}}}",
     "reference": f"FILE|{'|'.join(PUBLISHED)}",
     "augment": f"{{{','.join(AUGMENTATIONS)}}} ...",
     "rows": "METHOD ...",
@@ -250,7 +259,7 @@ VALUES: dict[str, str] = {
 }
 POSITIONAL = ("name",)  # given by its place, as everything is that has no default
 # What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
-USER_ERRORS = (ValueError, OSError, BrokenFileError, FloatingPointError)
+USER_ERRORS = (ValueError, OSError, MemoryError, BrokenFileError, FloatingPointError)
 
 
 def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
@@ -355,16 +364,34 @@ def _run(
             return run(config(**vars(parsed)))
     except USER_ERRORS as error:
         return _fail(error)
+    except Interrupted as stop:
+        _tell(f"{stop}{_how_to_go_on(parsed, arguments)}")
+        return stop.status
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _tell("stopped")
         return 130
+    finally:
+        disconnect()
+
+
+def _how_to_go_on(config: Any, arguments: Sequence[str]) -> str:
+    """The command that resumes the run that a command has left, where it can."""
+    if not hasattr(config, "resume"):
+        return ""
+    return f" Go on with: {command()} {shlex.join([*arguments, *([] if config.resume else ['--resume'])])}"
 
 
 def _fail(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    _tell(f"error: {error}")
     return 2
 
 
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning without the place in the source that gave it."""
-    print(f"warning: {message}", file=sys.stderr)
+    _tell(f"warning: {message}")
+
+
+def _tell(text: str) -> None:
+    """To people, once, however many processes there are."""
+    if is_main():
+        print(text, file=sys.stderr)

@@ -22,12 +22,13 @@ import torch
 from tqdm.auto import tqdm
 
 from mtlora_lite.config import Setting, TrainConfig, training_set, validation_set
-from mtlora_lite.engine import CONFIG_FILE, train
+from mtlora_lite.engine import train
 from mtlora_lite.evaluation import Scores, evaluate
 from mtlora_lite.methods import get_method
 from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
 from mtlora_lite.model import MultiTaskModel, parameter_report
 from mtlora_lite.records import as_json, write_json
+from mtlora_lite.runs import CONFIG_FILE, holds_run
 from mtlora_lite.tasks import TASKS
 
 TUNE_SPLIT, TABLE_SPLIT = "val", "test"
@@ -146,8 +147,12 @@ def _run_all(runs: Iterable[Run], config: CompareConfig) -> None:
         return
     with ProcessPoolExecutor(config.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(run_one, run, config) for run in missing]
-        for job in tqdm(jobs, desc="compare", unit="run"):
-            job.result()
+        try:
+            for job in tqdm(jobs, desc="compare", unit="run"):
+                job.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # or each that stops makes room for the next
+            raise
 
 
 def _is_done(config: TrainConfig) -> bool:
@@ -166,7 +171,7 @@ def run_one(run: Run, config: CompareConfig) -> None:
     """Train one model, score it on both splits, and keep the per-image states of the split for the table."""
     torch.set_num_threads(1)
     train_config = run.config(config)
-    result = train(train_config)
+    result = train(dataclasses.replace(train_config, resume=holds_run(train_config.out)))
     test = validation_set(dataclasses.replace(train_config, val_split=TABLE_SPLIT))
     states, scores = image_states(result.model, test, config.protocol)
     np.savez_compressed(train_config.out / "states.npz", **_flatten(states))

@@ -1,5 +1,6 @@
 """What a run is made of, as one frozen dataclass with the paper's runs as presets, and the parts built from it."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,12 @@ from torch.utils.data import Dataset
 from mtlora_lite.datasets import Scenes
 from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.prepared import layout_of, reader_of
+from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import eval_transform, train_transform
 
 SCENES = "scenes"
+PRECISIONS = ("fp32", "bf16", "fp16")
 # The recipe's loss weights, but for depth: the scenes reach to 58 m, and at the recipe's weight of 1 (for rooms) the
 # gradient of depth on the shared weights is several times that of any other task. A tenth makes it one among equals.
 SCENES_WEIGHTS = {"depth": 0.1}
@@ -33,7 +36,7 @@ class Setting:
         val_count: number of scenes to evaluate on (embedded set only).
         steps: optimiser steps.
         epochs: passes over the training images; if given, they set the number of steps.
-        batch_size: images per step.
+        batch_size: images per step, over all processes and passes.
         workers: processes that load images beside this one.
         augment: what is done to training images: flip, rotate (with zoom; flip and rotate are the paper's on
             PASCAL-Context), scale (flip and scale are the paper's on NYUD), crop, jitter.
@@ -81,6 +84,14 @@ class TrainConfig(Setting):
         reference: what Δm is relative to: the file that single_task wrote, or the name of published results.
         lr: peak learning rate.
         seed: of weights, order and augmentation.
+        accumulate: passes that a step is split into, one after another: the same training in less memory.
+        precision: fp32, bf16 or fp16: the format in which most of the model computes, scores included.
+        checkpointing: compute the backbone's blocks twice rather than keep what they computed: less memory, more time.
+        ema: decay of a moving average of the weights, such as 0.999, which is then what is scored and saved as the
+            model; if not given, the weights themselves.
+        compile: let torch.compile make faster code of the model, which takes minutes at the start.
+        save_every: steps between checkpoints, beside those at evaluations and at the end.
+        resume: go on from the newest checkpoint in the folder.
     """
 
     out: Path = Path("runs/train")
@@ -92,6 +103,22 @@ class TrainConfig(Setting):
     reference: str | None = None
     lr: float = 1e-3
     seed: int = 0
+    accumulate: int = 1
+    precision: str = "fp32"
+    checkpointing: bool = False
+    ema: float | None = None
+    compile: bool = False
+    save_every: int | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"Unknown precision {self.precision!r}. Precisions: {', '.join(PRECISIONS)}.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ValueError(f"ema is the decay of a moving average, from 0 to below 1, not {self.ema}.")
+        for name in ("steps", "epochs", "batch_size", "accumulate", "save_every", "eval_every"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}.")
 
     def num_steps(self, images: int) -> int:
         """Optimiser steps over that many training images."""
@@ -105,6 +132,18 @@ class TrainConfig(Setting):
         """The weights of the losses that differ from the recipe's."""
         usual = SCENES_WEIGHTS if self.data == SCENES else {}
         return {task: weight for task, weight in usual.items() if task in self.tasks} | dict(self.loss_weights)
+
+
+# What may be another where a run goes on: none of it changes what is learned, and the latter only its last digits.
+FREE_OPTIONS = ("out", "workers", "save_every", "eval_every", "checkpointing", "resume")
+ROUNDING_OPTIONS = ("accumulate", "compile")
+
+
+def changed_options(before: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """The options, but for the free ones, that differ from an earlier run's as JSON holds them."""
+    now = as_json(dataclasses.asdict(config))
+    names = [option.name for option in dataclasses.fields(TrainConfig) if option.name not in FREE_OPTIONS]
+    return [name for name in names if before.get(name) != now[name]]
 
 
 # The runs of the MTLoRA paper (Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4, and its released configuration):

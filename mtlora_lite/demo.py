@@ -15,6 +15,7 @@ from mtlora_lite.metrics import delta_m, headline
 from mtlora_lite.model import MultiTaskModel, parameter_report
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
+from mtlora_lite.runs import clear, held
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate
 from mtlora_lite.viz import prediction_grid, save_png
@@ -58,6 +59,9 @@ class DemoConfig:
 def demo(config: DemoConfig) -> dict:
     """Train both, write ``metrics.json``, ``predictions.png`` and the checkpoint, print the table; returns metrics."""
     start = time.perf_counter()
+    for method in (BASELINE, METHOD):
+        with held(config.run(method).out):
+            clear(config.run(method).out)  # a demo is quick, and what it shows is of the code and options of now
     results = {method: train(config.run(method)) for method in (BASELINE, METHOD)}
     scores = {method: headline(result.metrics) for method, result in results.items()}
     gain = delta_m(scores[METHOD], scores[BASELINE])

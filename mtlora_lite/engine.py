@@ -1,44 +1,46 @@
-"""Training: one recipe for every method, backbone and data set.
+"""Training: one recipe for every method, backbone and data set, on one process or many, and without losing a step.
 
-AdamW with a linear warm-up and a cosine decay, the recipe of the MTLoRA paper scaled to the length of the run
-(Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4; the shares below are those of its released configuration).
-Devices and number formats are Accelerate's business.
+``trainer.py`` takes the steps, ``batches.py`` says which images they see, ``runs.py`` and ``checkpoints.py`` keep what
+comes of them; here is the order in which all that happens.
 """
 
 import dataclasses
-import math
+import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from mtlora_lite.config import TrainConfig, build_from_config, training_set, validation_set
-from mtlora_lite.evaluation import Scores, evaluate
-from mtlora_lite.losses import MultiTaskLoss
-from mtlora_lite.metrics import headline, headline_name, headline_names
+from mtlora_lite import checkpoints, runs
+from mtlora_lite.batches import Draws, images_per_pass, training_loader
+from mtlora_lite.checkpoints import Checkpoint
+from mtlora_lite.config import ROUNDING_OPTIONS, TrainConfig, changed_options, training_set
+from mtlora_lite.disk import writing_to
+from mtlora_lite.distributed import is_main, main_first, num_processes, on_main, one_voice
+from mtlora_lite.evaluation import Scores
+from mtlora_lite.interrupts import Interrupted, Request, listening
+from mtlora_lite.judge import Judge
+from mtlora_lite.metrics import headline, headline_names
 from mtlora_lite.model import MultiTaskModel
-from mtlora_lite.records import append_json, write_json
-from mtlora_lite.references import Reference, check_comparable, gain_over, get_reference, write_reference
-from mtlora_lite.transforms import collate
+from mtlora_lite.printing import readable
+from mtlora_lite.records import write_json
+from mtlora_lite.references import Reference, write_reference
+from mtlora_lite.trainer import Trainer, connect
 
-# Shares of the paper's run: 20 of 300 epochs of warm-up; first and last learning rate as parts of the peak.
-WARMUP, START_LR, FINAL_LR = 20 / 300, 1e-3, 1e-2
-ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
-CLIP_NORM = 5.0
-CONFIG_FILE = "config.json"
-REFERENCE_FILE = "reference.json"
-LAST, BEST = "model", "best"  # folders of a run's checkpoints
 TIMED_STEPS = 5  # after which a long run says how long it will take
 LONG_RUN = 15 * 60  # seconds
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy")  # another version may compute other last digits
+
+OnStep = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class TrainResult:
     directory: Path
 
 
-def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | None = None) -> TrainResult:
+def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
     """Train one model and evaluate it.
 
     Writes ``config.json``, ``log.jsonl`` (a line per step), ``evaluations.jsonl`` (a line per evaluation),
-    ``metrics.json`` (of the last one) and the checkpoints ``model/``, the last, and, where a reference says what is
-    better and there is more than one evaluation, ``best/``, the one of the highest Δm.
+    ``metrics.json`` (of the last one), the models ``model/``, the last, and, where a reference says what is better and
+    there is more than one evaluation, ``best/``, the one of the highest Δm; and ``checkpoints/``, from which the run
+    goes on where it stopped. Every process of a launcher calls it with the same run; only the main one writes.
 
     Args:
         config: the run.
@@ -75,34 +78,35 @@ def train(config: TrainConfig, *, on_step: Callable[[dict[str, float]], None] | 
 
     Raises:
         FloatingPointError: a loss is not finite; the message names the task and the images.
-        ValueError: something in ``config`` does not exist, or there are fewer images than one batch takes.
+        Interrupted: Ctrl-C or SIGTERM; the step was finished and everything saved.
+        MemoryError: a pass does not fit into the memory of the GPU.
+        OSError: the folder cannot be written to; what was there is intact.
+        ValueError: something in ``config`` does not exist, there are fewer images than one batch takes, the folder
+            holds another run, or there is none in it that could be resumed like this.
     """
-    set_seed(config.seed)
-    accelerator = Accelerator()
-    model = build_from_config(config)
-    loader = training_loader(config)
-    steps = config.num_steps(len(loader.dataset))
-    optimizer = torch.optim.AdamW(decay_groups(model), lr=config.lr, **ADAM)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, steps))
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    accelerator = connect(config.precision)
+    with one_voice():
+        return _train(config, accelerator, on_step)
 
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_json(config.out / CONFIG_FILE, dataclasses.asdict(config))
-    judge = _Judge(config)
-    log, start = [], time.perf_counter()
-    for record in _steps(config, steps, accelerator, model, optimizer, schedule, loader):
-        append_json(config.out / "log.jsonl", record, first=not log)
-        log.append(record)
-        if on_step:
-            on_step(record)
-        if judge.is_due(record["step"], steps, len(loader)):
-            judge(record["step"], accelerator.unwrap_model(model))
-            model.train()
-    seconds = time.perf_counter() - start - judge.seconds
 
-    write_json(config.out / "metrics.json", judge.last | {"seconds": seconds})
-    trained = accelerator.unwrap_model(model).cpu().eval()
-    return TrainResult(trained, judge.last["metrics"], judge.last["delta_m"], log, seconds, config.out)
+def _train(config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None) -> TrainResult:
+    # The gradients of 1x1 convolutions in channels-last order have other strides than DDP expects; they are few.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    if not config.resume:
+        on_main(partial(runs.check_free, config.out))
+    pass_size = images_per_pass(config.batch_size, config.accumulate)
+    trainer = Trainer(config, accelerator)  # before the images, which may have to be rendered or read first
+    images, judge = main_first(lambda: (training_set(config), Judge(config)))
+    run = _Run(config, trainer, images, judge)
+    with runs.held(config.out), listening() as request:
+        run.begin()
+        try:
+            if not run.finished:
+                run.go(request, on_step)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(_advice(config, pass_size)) from error
+    last = judge.last
+    return TrainResult(trainer.finish(), last["metrics"], last["delta_m"], run.log, run.seconds, config.out)
 
 
 def train_single_tasks(config: TrainConfig) -> Reference:
@@ -116,67 +120,163 @@ def train_single_tasks(config: TrainConfig) -> Reference:
         results |= train(alone).metrics
     source = f"{config.method} of {config.backbone} on {config.data}, split {config.val_split}, from {config.out}"
     reference = Reference(headline(results), headline_names(results), config.protocol, source)
-    write_reference(config.out / REFERENCE_FILE, reference)
+    on_main(partial(write_reference, config.out / runs.REFERENCE_FILE, reference))
     return reference
 
 
-class _Judge:
-    """Scores a run on its validation images now and then, and keeps the last model and the best one."""
+class _Run:
+    """A run between its first step and its last: where it stands, and what it keeps."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.images = config, validation_set(config)
-        self.reference = get_reference(config.reference) if config.reference else None
-        if self.reference:
-            planned = {task: headline_name(task, boundary=config.boundary) for task in config.tasks}
-            check_comparable(self.reference, planned, config.protocol)  # fails now, or never
-        self.last: dict[str, Any] = {}
-        self.best = -math.inf
-        self.seconds = 0.0
+    def __init__(self, config: TrainConfig, trainer: Trainer, images: Dataset, judge: Judge) -> None:
+        self.config, self.trainer, self.images, self.judge = config, trainer, images, judge
+        self.step, self.steps, self.seconds = 0, config.num_steps(len(images)), 0.0
+        self.saved: int | None = None  # the step of the newest checkpoint
+        self.log: list[dict[str, float]] = []
+        self.finished = False
+        self._draws(range(0))  # fails before anything is written, or never
+        self._times: list[float] = []  # seconds of each step of this session
+        self._frozen = trainer.model.frozen_hash()
 
-    def is_due(self, step: int, steps: int, steps_per_epoch: int) -> bool:
-        every = self.config.eval_every and self.config.eval_every * steps_per_epoch
-        return step == steps or bool(every and step % every == 0)
+    def begin(self) -> None:
+        """Start from the beginning, or from the newest checkpoint."""
+        folder = self.config.out / runs.CHECKPOINTS
+        found = on_main(partial(checkpoints.newest, folder)) if self.config.resume else None
+        if found:
+            self._check_fits(found)
+            self._restore(found)
+        elif self.config.resume:
+            _say(f"There is nothing to resume in {self.config.out}: starting from the beginning.")
+        on_main(partial(self._open, fresh=found is None))
 
-    def __call__(self, step: int, model: MultiTaskModel) -> None:
-        start, config = time.perf_counter(), self.config
-        metrics = evaluate(
-            model, self.images, batch_size=config.batch_size, protocol=config.protocol, boundary=config.boundary,
-            workers=config.workers,
+    def _open(self, fresh: bool) -> None:
+        with writing_to(self.config.out, runs.REMEDY):
+            if fresh:  # looked at once more, for now no other run can come in between
+                (runs.check_begun if self.config.resume else runs.check_free)(self.config.out)
+                runs.clear(self.config.out)
+            config = dataclasses.replace(self.config, resume=False)  # the run is the same, resumed or not
+            write_json(self.config.out / runs.CONFIG_FILE, dataclasses.asdict(config))
+
+    def _check_fits(self, found: Checkpoint) -> None:
+        """Refuse a checkpoint of a run that would have learned something else, and name what may round otherwise."""
+        before = found.state
+        changed = changed_options(before["config"], self.config)
+        if refused := [name for name in changed if name not in ROUNDING_OPTIONS]:
+            was = ", ".join(f"{name}={before['config'].get(name)}" for name in refused)
+            raise ValueError(
+                f"The run in {self.config.out} was started with {was}: resume it with that, or choose another --out."
+            )
+        if before["frozen_sha256"] != self._frozen:
+            raise ValueError(
+                f"The run in {self.config.out} adapts other frozen weights than {self.config.backbone} has here: "
+                "use the backbone it was started with, or choose another --out."
+            )
+        others = [f"{name} {was}" for name, was in before["surroundings"].items() if was != _surroundings().get(name)]
+        others += [f"{name}={before['config'].get(name)}" for name in changed]
+        if others:
+            warnings.warn(
+                f"Until step {before['step']} this run had {', '.join(others)}: last digits may differ from here on.",
+                stacklevel=5,
+            )
+
+    def _restore(self, found: Checkpoint) -> None:
+        out = self.config.out
+        self.trainer.restore(found)
+        self.step = self.saved = found.state["step"]
+        self.seconds = found.state["seconds"]
+        self.finished = self.step == self.steps and (out / runs.METRICS_FILE).is_file()
+        self.log = on_main(partial(runs.cut_back, out / runs.LOG_FILE, self.step))
+        scored = self.step - (self.step == self.steps and not self.finished)  # a last evaluation is complete or not
+        self.judge.recall(on_main(partial(runs.cut_back, out / runs.EVALUATIONS_FILE, scored)))
+        if self.finished:
+            self.judge.last = runs.read_metrics(out)
+            _say(f"The run in {out} is finished, with all of its {self.steps} steps.")
+        else:
+            _say(f"Going on in {out} after step {self.step} of {self.steps}.")
+
+    def go(self, request: Request, on_step: OnStep | None) -> None:
+        """Take the steps that are left, evaluate and save in between, and write the result."""
+        config, per_epoch = self.config, self.config.steps_per_epoch(len(self.images))
+        if self.step and self.judge.step != self.step and self.judge.is_due(self.step, self.steps, per_epoch):
+            self._judge()  # the run was stopped before that
+        left = range(self.step, self.steps)
+        batches = iter(training_loader(self.images, self._draws(left), config.workers))
+        with self._bar() as bar:
+            for _ in left:
+                start = time.perf_counter()
+                record, stop = self._take([next(batches) for _ in range(config.accumulate)], request.signal)
+                self._note(record, time.perf_counter() - start, left, on_step)
+                bar.update()
+                due = self.judge.is_due(self.step, self.steps, per_epoch)
+                if due or stop or (config.save_every and self.step % config.save_every == 0):
+                    self.save()
+                if stop:
+                    raise Interrupted(f"Stopped after step {self.step} of {self.steps}; everything is saved.", stop)
+                if due:
+                    self._judge()
+        on_main(self._write_metrics)
+
+    def _draws(self, steps: range) -> Draws:
+        config = self.config
+        return Draws(len(self.images), steps, config.batch_size, config.accumulate, config.seed)
+
+    def _bar(self) -> tqdm:
+        title = f"train {self.config.method}"
+        return tqdm(
+            total=self.steps, initial=self.step, desc=title, unit="step", leave=False, disable=not is_main()
         )  # fmt: skip
-        gain = gain_over(self.reference, metrics, config.protocol) if self.reference else None
-        first = not self.last
-        self.last = {
-            "metrics": metrics, "delta_m": gain, "reference": self.reference and self.reference.source,
-            "data": config.data, "split": config.val_split, "images": len(self.images), "protocol": config.protocol,
-            "step": step,
-        }  # fmt: skip
-        line = {"step": step, "delta_m": gain} | headline(metrics)
-        append_json(config.out / "evaluations.jsonl", line, first=first)
-        model.save_pretrained(config.out / LAST)
-        if config.eval_every and gain is not None and gain > self.best:
-            self.best = gain
-            model.save_pretrained(config.out / BEST)
-        self.seconds += time.perf_counter() - start
 
+    def _note(self, record: dict[str, float], seconds: float, left: range, on_step: OnStep | None) -> None:
+        """Keep the record of a step that took so long, and say after a few how long a long run will take."""
+        self.step = record["step"]
+        self.seconds += seconds
+        self.log.append(record)
+        if is_main():
+            runs.append(self.config.out / runs.LOG_FILE, record)
+        if on_step:
+            on_step(record)
+        self._times.append(seconds)
+        if len(self._times) == 1 + TIMED_STEPS and (message := _forecast(sum(self._times[1:]), len(left))):
+            _say(message)
 
-def _steps(config, steps, accelerator, model, optimizer, schedule, loader) -> Iterator[dict[str, float]]:
-    """Take the optimiser steps of a run, and give the record of each."""
-    criterion = MultiTaskLoss(config.tasks, config.all_loss_weights()).to(accelerator.device)
-    model.train()
-    bar = tqdm(islice(_endless(loader), steps), total=steps, desc=f"train {config.method}", unit="step", leave=False)
-    for step, batch in enumerate(bar, start=1):
-        total, losses = criterion(model(batch["image"]), batch)
-        _check_finite(losses, batch)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        accelerator.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        yield _record(step, schedule.get_last_lr()[0], total, losses)
-        schedule.step()
-        if step == 1:
-            start = time.perf_counter()
-        elif step == 1 + TIMED_STEPS and (message := _forecast(time.perf_counter() - start, steps)):
-            bar.write(message)
+    def _take(self, passes: list[Mapping[str, Any]], stop: int) -> tuple[dict[str, float], int]:
+        """The next step; where it fails, the state before it is saved."""
+        number = self.step + 1
+        try:
+            return self.trainer.step(number, self.steps, passes, stop)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} The state before step {number} is in {self.save()}.") from error
+        except torch.OutOfMemoryError:
+            if num_processes() == 1:  # otherwise the others are in the midst of their step
+                self.save()
+            raise
+
+    def _judge(self) -> None:
+        with self.trainer.accelerator.autocast():
+            self.judge(self.step, self.trainer.judged)
+        self.trainer.model.train()
+
+    def save(self) -> Path:
+        """Write a checkpoint of where the run stands, unless there is one, and return its folder."""
+        folder = self.config.out / runs.CHECKPOINTS
+        if self.saved != self.step:
+            files = self.trainer.tensors()
+            on_main(lambda: self._write_checkpoint(folder, files) and None)
+            self.saved = self.step
+        return checkpoints.folder_of(folder, self.step)
+
+    def _write_checkpoint(self, folder: Path, files: Mapping[str, checkpoints.Tensors]) -> None:
+        for name in (runs.LOG_FILE, runs.EVALUATIONS_FILE):
+            if (path := self.config.out / name).is_file():
+                checkpoints.sync(path)  # a checkpoint must not know of steps that a power cut takes from the log
+        checkpoints.write(folder, self.step, files, {
+            "step": self.step, "seconds": self.seconds, "best": self.judge.best,
+            "config": dataclasses.asdict(self.config), "frozen_sha256": self._frozen,
+            "surroundings": _surroundings(), **self.trainer.state(),
+        })  # fmt: skip
+
+    def _write_metrics(self) -> None:
+        with writing_to(self.config.out, runs.REMEDY):
+            write_json(self.config.out / runs.METRICS_FILE, self.judge.last | {"seconds": self.seconds})
 
 
 def _forecast(seconds: float, steps: int) -> str | None:
@@ -189,48 +289,22 @@ def _forecast(seconds: float, steps: int) -> str | None:
     return f"{steps:,} steps at {each:.2f} s take about {length} here, evaluations aside."
 
 
-def _record(step: int, lr: float, total: Tensor, losses: Mapping[str, Tensor]) -> dict[str, float]:
-    return {"step": step, "lr": lr, "total": total.item()} | {task: loss.item() for task, loss in losses.items()}
+def _surroundings() -> dict[str, Any]:
+    """What a run is not, but what the last digits of its numbers depend on."""
+    return {"processes": num_processes(), "python": platform.python_version()} | {
+        name: version(name) for name in PACKAGES
+    }
 
 
-def training_loader(config: TrainConfig) -> DataLoader:
-    """The training images of a run in whole batches, in an order drawn from its seed."""
-    images = training_set(config)
-    if len(images) < config.batch_size:
-        raise ValueError(
-            f"The {len(images)} training images do not fill a batch of {config.batch_size}: lower batch_size."
-        )
-    return DataLoader(
-        images, config.batch_size, shuffle=True, drop_last=True, collate_fn=collate, num_workers=config.workers,
-        persistent_workers=config.workers > 0, generator=torch.Generator().manual_seed(config.seed),
-    )  # fmt: skip
+def _advice(config: TrainConfig, images: int) -> str:
+    where = f" ({readable(torch.cuda.get_device_properties(0).total_memory)})" if torch.cuda.is_available() else ""
+    return (
+        f"The memory of the GPU{where} does not hold a pass of {images} image(s) at {config.img_size} pixels: "
+        f"raise accumulate (now {config.accumulate}), switch checkpointing on, or choose precision bf16 or a smaller "
+        "img_size."
+    )
 
 
-def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
-    while True:
-        yield from loader
-
-
-def _check_finite(losses: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
-    for task, loss in losses.items():
-        if not math.isfinite(loss.item()):
-            ids = ", ".join(str(meta["id"]) for meta in batch["meta"])
-            raise FloatingPointError(f"The {task} loss is {loss.item()} on the images {ids}: try a lower lr.")
-
-
-def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Trained parameters in two groups: weight decay for matrices, none for biases and other 1-D parameters."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1]},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def lr_factor(step: int, steps: int) -> float:
-    """Part of the peak learning rate at ``step``: linear warm-up, then half a cosine down to ``FINAL_LR``."""
-    warmup = max(1, round(WARMUP * steps))
-    if step < warmup:
-        return START_LR + (1 - START_LR) * step / warmup
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * progress))
+def _say(text: str) -> None:
+    if is_main():
+        tqdm.write(text)

@@ -1,12 +1,15 @@
 """Evaluation: a model against a data set, by one of the two protocols of ``metrics``."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
+from mtlora_lite.distributed import is_main, num_processes, process_index
+from mtlora_lite.interrupts import leave_to_parent
 from mtlora_lite.metrics import build_metrics
 from mtlora_lite.model import MultiTaskModel, resize_logits
 from mtlora_lite.targets import task_entry
@@ -28,6 +31,9 @@ def evaluate(
 ) -> Scores:
     """Score a model on a data set.
 
+    Where several processes work together, each scores every P-th image, the sums that scores are made of are added up,
+    and all of them get the scores of the whole: exactly, for no image is scored twice to fill a batch.
+
     Args:
         model: the model; put into evaluation mode.
         dataset: samples with an image and a target for each of the model's tasks.
@@ -44,8 +50,12 @@ def evaluate(
     device = next(model.parameters()).device
     name = getattr(dataset, "name", "pascal")  # a data set of the caller's own is scored as PASCAL-Context is
     metrics = build_metrics(model.tasks, dataset=name, protocol=protocol, boundary=boundary)
-    loader = DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers)
-    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False):
+    own = Subset(dataset, range(process_index(), len(dataset), num_processes()))
+    loader = DataLoader(
+        own, batch_size, collate_fn=collate, num_workers=workers, worker_init_fn=leave_to_parent,
+        generator=torch.Generator(),  # of its own: a loader draws a number for its workers, and not from a run's
+    )  # fmt: skip
+    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not is_main()):
         logits = {task: value.float() for task, value in model(batch["image"].to(device)).items()}
         # Full maps stay where the model is, and are scored there: 21 scores per pixel are too many to carry about.
         on_device = {task: _to(device, task_entry(batch, task, "target")) for task in logits}
@@ -53,7 +63,11 @@ def evaluate(
             metrics.update(predictions, targets)
             if on_batch:
                 on_batch(predictions, targets)
-    return metrics.compute()
+    if num_processes() > 1:
+        metrics.to(device)  # where the processes can exchange them
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*compute.*before the .*update")  # a process may have had no image
+        return metrics.compute()
 
 
 def _to(device: torch.device, target: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mtlora_lite.backbones import (
@@ -127,7 +127,7 @@ class MultiTaskModel(nn.Module):
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
             record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
-        write_atomically(directory / WEIGHTS_FILE, lambda path: save_file(_contiguous(state), path))
+        write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(_contiguous(state))))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
         if merged:
             self.merge()

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mtlora_lite.backbones.embedded import NUM_CLASSES, WEIGHTS_FILE
-from mtlora_lite.engine import decay_groups, lr_factor
 from mtlora_lite.paths import cache_dir, data_dir
 from mtlora_lite.photos import normalize
+from mtlora_lite.recipe import decay_groups, lr_factor
 from mtlora_lite.scenes import render_many
 from mtlora_lite.tasks import VOC_CLASSES
 

@@ -25,9 +25,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
-def append_json(path: Path, record: Mapping[str, Any], *, first: bool = False) -> None:
-    """Add a line to a file of JSON lines; the first one starts the file anew."""
-    with path.open("w" if first else "a") as file:
+def append_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to a file of JSON lines."""
+    with path.open("a") as file:
         file.write(json.dumps(as_json(record)) + "\n")
 
 

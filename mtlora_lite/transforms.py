@@ -14,7 +14,8 @@ augmentation   what it does to a training image and its targets
 ``jitter``     changes brightness, contrast, saturation and hue of the image a little
 =============  =====================================================================================================
 
-Random numbers come from torch's global generator, which a data loader seeds in each of its workers.
+Random numbers come from torch's global generator. A training run seeds it for each image, see ``batches.py``; elsewhere
+a data loader does, in each of its workers.
 """
 
 import math

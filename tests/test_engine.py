@@ -12,9 +12,10 @@ import torch
 import mtlora_lite as ml
 from mtlora_lite.cli import main
 from mtlora_lite.config import SCENES_WEIGHTS, TrainConfig, build_from_config, preset, validation_set
-from mtlora_lite.engine import _forecast, decay_groups, lr_factor, train, train_single_tasks
+from mtlora_lite.engine import _forecast, train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.metrics import PROTOCOLS
+from mtlora_lite.recipe import decay_groups, lr_factor
 from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import eval_transform
@@ -43,8 +44,11 @@ def result(tmp_path_factory, cache):
 
 def test_the_run_can_be_read_from_its_folder(result):
     files = {path.relative_to(result.directory).as_posix() for path in result.directory.rglob("*") if path.is_file()}
-    written = {"config.json", "log.jsonl", "evaluations.jsonl", "metrics.json"}
-    assert files == written | {"model/config.json", "model/model.safetensors"}
+    written = {".lock", "config.json", "log.jsonl", "evaluations.jsonl", "metrics.json"}
+    last = {f"{name}.safetensors" for name in ("weights", "optimizer", "random-0")} | {"state.json"}
+    assert files == written | {"model/config.json", "model/model.safetensors"} | {
+        f"checkpoints/step-00000003/{name}" for name in last
+    }
     config = strict((result.directory / "config.json").read_text())
     assert config == as_json(dataclasses.asdict(TrainConfig(**TINY, out=result.directory)))
     log = [strict(line) for line in (result.directory / "log.jsonl").read_text().splitlines()]
@@ -106,7 +110,7 @@ def test_loss_weights_are_the_recipes_unless_said_otherwise(tmp_path):
     (record,) = train(TrainConfig(**own, out=tmp_path)).log
     assert record["total"] == pytest.approx(3 * record["depth"] + 7 * record["edge"], rel=1e-5)
     with pytest.raises(ValueError, match="Weights given for sal"):
-        train(TrainConfig(**own | {"loss_weights": {"sal": 1.0}}, out=tmp_path))
+        train(TrainConfig(**own | {"loss_weights": {"sal": 1.0}}, out=tmp_path / "other"))
 
 
 def test_every_step_is_reported_as_it_happens(tmp_path):
@@ -184,9 +188,9 @@ def test_single_task_runs_write_what_delta_m_reads(alone, tmp_path):
     assert written["reference"] == alone.source
     assert written["delta_m"] == pytest.approx(result.delta_m)
     with pytest.raises(ValueError, match="no result for edge"):
-        train(TrainConfig(**TINY | {"tasks": ("edge",), "reference": path, "steps": 10**6}, out=tmp_path))
+        train(TrainConfig(**TINY | {"tasks": ("edge",), "reference": path, "steps": 10**6}, out=tmp_path / "edge"))
     with pytest.raises(ValueError, match="scored by the standard protocol"):
-        train(TrainConfig(**settings | {"protocol": "paper", "steps": 10**6}, out=tmp_path))
+        train(TrainConfig(**settings | {"protocol": "paper", "steps": 10**6}, out=tmp_path / "paper"))
 
 
 def test_epochs_set_the_steps_and_the_best_and_the_last_model_are_kept(alone, tmp_path):

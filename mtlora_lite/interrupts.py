@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM, as requests to stop at the next good moment."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop, and has been saved.
+
+    Attributes:
+        status: with which a command ends for that, by the custom of shells 128 + the number of the signal.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.status = 128 + number
+
+
+@dataclass
+class Request:
+    """Whether somebody wants this process to stop.
+
+    Attributes:
+        signal: the number of the signal that said so; 0 as long as none did.
+    """
+
+    signal: int = 0
+
+
+@contextmanager
+def listening() -> Iterator[Request]:
+    """Let the first Ctrl-C or SIGTERM be a request; another one acts as it did before, at once.
+
+    Python lets signals be caught in the main thread only: in any other nobody listens.
+    """
+    request, before = Request(), {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        restore()
+
+
+def leave_to_parent(worker: int) -> None:
+    """Let a process that loads images hear of no signal; it ends when its parent does.
+
+    Ctrl-C reaches every process of a terminal, and a worker that stopped at once could not help to finish the step.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
