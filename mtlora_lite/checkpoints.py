@@ -160,6 +160,8 @@ def _write(path: Path, content: bytes) -> str:
 
 def sync(path: Path) -> None:
     """Have what was written to a file, or the names in a folder, reach the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows does that by itself, and does not open folders
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -140,10 +140,13 @@ ROUNDING_OPTIONS = ("accumulate", "compile")
 
 
 def changed_options(before: Mapping[str, Any], config: TrainConfig) -> list[str]:
-    """The options, but for the free ones, that differ from an earlier run's as JSON holds them."""
-    now = as_json(dataclasses.asdict(config))
+    """The options, but for the free ones, that differ from an earlier run's as JSON holds them.
+
+    One that the earlier run did not know yet had its default.
+    """
+    now, before = as_json(dataclasses.asdict(config)), as_json(dataclasses.asdict(TrainConfig())) | before
     names = [option.name for option in dataclasses.fields(TrainConfig) if option.name not in FREE_OPTIONS]
-    return [name for name in names if before.get(name) != now[name]]
+    return [name for name in names if before[name] != now[name]]
 
 
 # The runs of the MTLoRA paper (Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 4, and its released configuration):

@@ -170,7 +170,8 @@ class _Run:
                 f"The run in {self.config.out} adapts other frozen weights than {self.config.backbone} has here: "
                 "use the backbone it was started with, or choose another --out."
             )
-        others = [f"{name} {was}" for name, was in before["surroundings"].items() if was != _surroundings().get(name)]
+        now = _surroundings()
+        others = [f"{name} {was}" for name, was in before["surroundings"].items() if was != now.get(name)]
         others += [f"{name}={before['config'].get(name)}" for name in changed]
         if others:
             warnings.warn(

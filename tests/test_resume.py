@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mtlora_lite import checkpoints
 from mtlora_lite.cli import main
-from mtlora_lite.config import FREE_OPTIONS, TrainConfig
+from mtlora_lite.config import FREE_OPTIONS, TrainConfig, changed_options
 from mtlora_lite.engine import train
 
 STEPS = 7
@@ -156,6 +156,11 @@ def test_only_what_alters_the_training_keeps_a_run_from_going_on(copy, capsys):
     train(config_of(copy, resume=True, **free))
     with pytest.warns(UserWarning, match=f"Until step {STEPS} this run had accumulate=2: last digits may differ"):
         train(config_of(copy, resume=True, accumulate=1))
+
+
+def test_an_option_that_an_older_run_did_not_know_had_its_default():
+    assert changed_options({}, TrainConfig(out=child.Path("elsewhere"), workers=3)) == []
+    assert changed_options({"lr": 1e-3}, TrainConfig(lr=2e-3, ema=0.9)) == ["lr", "ema"]
 
 
 def test_other_frozen_weights_are_refused(copy, monkeypatch):
