@@ -1,0 +1,191 @@
+"""The report of a training run, ``report.md`` with its figures: what was trained, how it went, and what it sees now.
+
+Everything in it is read from the files that the run has left; only the pictures of predictions need the model.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mtlora_lite.config import TrainConfig, validation_set
+from mtlora_lite.methods import METHODS
+from mtlora_lite.metrics import headline_names
+from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.paths import command
+from mtlora_lite.records import write_atomically
+from mtlora_lite.references import Reference, get_reference
+from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import collate
+from mtlora_lite.viz import prediction_grid, save_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = 6  # validation images that are shown
+SMOOTHED = 25  # the thick line of a loss is the mean over a run's length divided by this
+Record = Mapping[str, Any]
+
+
+def write_report(config: TrainConfig, model: MultiTaskModel) -> Path:
+    """Write ``report.md`` and the figures it shows, in ``report/``, from the files of a finished run; return its path.
+
+    Args:
+        config: the run; its folder holds ``log.jsonl``, ``evaluations.jsonl`` and ``metrics.json``.
+        model: what it has trained.
+    """
+    log, evaluations = (_lines(config.out / name) for name in ("log.jsonl", "evaluations.jsonl"))
+    result = json.loads((config.out / "metrics.json").read_text())
+    reference = get_reference(config.reference) if config.reference else None
+    figures = {"losses": loss_curves(log, config.tasks), "predictions": predictions(config, model)}
+    if len(evaluations) > 1:
+        figures["scores"] = score_curves(evaluations, headline_names(result["metrics"]), reference)
+    for name, figure in figures.items():
+        save_png(figure, config.out / "report" / f"{name}.png")
+    text = "\n\n".join(_sections(config, model, result, reference, figures)) + "\n"
+    write_atomically(config.out / "report.md", lambda path: path.write_text(text))
+    return config.out / "report.md"
+
+
+def _lines(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# ---------------------------------------------------------------------------------------------------------- the text
+
+
+def _sections(
+    config: TrainConfig, model: MultiTaskModel, result: Record, reference: Reference | None, figures: Iterable[str]
+) -> Iterable[str]:
+    yield f"# {METHODS[config.method].title} on {config.data}"
+    yield _table(["what", "how"], _facts(config, model, result))
+    yield "## Scores"
+    yield _scores(result["metrics"], reference)
+    if reference:
+        yield f"Δm {result['delta_m']:+.2f} % over {reference.source} ({reference.protocol} protocol)."
+    if "scores" in figures:
+        yield "![The scores at every evaluation](report/scores.png)"
+    yield "## Losses"
+    yield "Unweighted, on the training images; the thick line is a running mean."
+    yield "![The loss of each task at every step](report/losses.png)"
+    yield "## Predictions"
+    yield f"The first images of the split {config.val_split}: label and prediction."
+    yield "![Labels and predictions](report/predictions.png)"
+    yield "## Next"
+    yield "```bash\n" + "\n".join(_next_commands(config)) + "\n```"
+
+
+def _facts(config: TrainConfig, model: MultiTaskModel, result: Record) -> list[tuple[str, str]]:
+    count = parameter_report(model).loc["total"]
+    options = ", ".join(f"{name} {value}" for name, value in config.options.items()) or "the defaults"
+    return [
+        ("method", f"{METHODS[config.method].title}: {METHODS[config.method].summary}"),
+        ("options", options),
+        ("backbone, decoder", f"{config.backbone}, {config.decoder}"),
+        ("trained parameters", f"{count['trainable']:,} of {count.sum():,}"),
+        (
+            "training",
+            f"{result['step']:,} steps of {config.batch_size} images, peak lr {config.lr:g}, seed {config.seed}",
+        ),
+        ("time", f"{result['seconds'] / 60:.1f} minutes of training"),
+        ("scored on", f"{result['images']:,} images, split {result['split']} of {result['data']}"),
+        ("protocol", result["protocol"]),
+    ]
+
+
+def _scores(metrics: Mapping[str, Mapping[str, float]], reference: Reference | None) -> str:
+    header = ["task", "metric", "score", *(["reference", "gain"] if reference else [])]
+    rows = []
+    for task, name in headline_names(metrics).items():
+        row, value = TASKS[task], metrics[task][name]
+        cells = [row.title, f"{name} {'↑' if row.higher_is_better else '↓'}", f"{value:.2f} {row.unit}"]
+        if reference:
+            before = reference.scores[task]
+            gain = (value - before) / before * (100 if row.higher_is_better else -100)
+            cells += [f"{before:.2f} {row.unit}", f"{gain:+.1f} %"]
+        rows.append(cells)
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown whose columns also line up as plain text."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+
+
+def _next_commands(config: TrainConfig) -> list[str]:
+    data = "" if config.data == TrainConfig.data else f" --data {config.data}"
+    return [
+        f"{command()} predict PHOTO.jpg --checkpoint {config.out}",
+        f"{command()} eval {config.out}{data} --split {config.val_split} --protocol {config.protocol}",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------- the figures
+
+
+def loss_curves(log: Sequence[Record], tasks: Sequence[str]) -> "Figure":
+    """The loss of each task over the steps: every value, and a running mean; one panel per task."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    figure, panels = _panels(tasks, "step", "loss")
+    steps, window = [record["step"] for record in log], max(1, len(log) // SMOOTHED)
+    for task, axes in panels.items():
+        losses = torch.tensor([record[task] for record in log], dtype=torch.float64)
+        axes.plot(steps, losses, color=TASKS[task].color, alpha=0.3, lw=0.8)
+        axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).mean(-1), color=TASKS[task].color, lw=2.2)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where the losses span less than a decade
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+    return figure
+
+
+def score_curves(
+    evaluations: Sequence[Record], metrics: Mapping[str, str], reference: Reference | None = None
+) -> "Figure":
+    """The headline metric of each task at every evaluation, and the reference's; one panel per task."""
+    figure, panels = _panels(tuple(metrics), "step", "")
+    for task, axes in panels.items():
+        row = TASKS[task]
+        axes.plot(*zip(*((e["step"], e[task]) for e in evaluations), strict=True), "o-", color=row.color, lw=2.2)
+        axes.set_ylabel(f"{metrics[task]}, {row.unit} {'↑' if row.higher_is_better else '↓'}")
+        if reference:
+            axes.axhline(reference.scores[task], color="#555555", ls="--", lw=1.5, label="reference")
+            axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _panels(tasks: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", dict[str, Any]]:
+    """A figure with a panel per task, three in a row, titled in the task's colour."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    panels = dict(zip(tasks, grid, strict=False))
+    for axes in list(grid)[len(tasks) :]:
+        axes.axis("off")
+    for task, axes in panels.items():
+        axes.set_title(TASKS[task].title, color=TASKS[task].color, fontsize=11, fontweight="bold")
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+@torch.inference_mode()
+def predictions(config: TrainConfig, model: MultiTaskModel, count: int = PICTURES) -> "Figure":
+    """Label and prediction of every task on the first ``count`` validation images of a run, at its image size."""
+    # Labels of a set of photographs keep their own sizes under the standard protocol; in one picture all are alike.
+    images = validation_set(dataclasses.replace(config, val_count=min(count, config.val_count), protocol="paper"))
+    batch = collate([images[index] for index in range(min(count, len(images)))])
+    device = next(model.parameters()).device
+    logits = {task: value.cpu() for task, value in model.eval()(batch["image"].to(device)).items()}
+    return prediction_grid(batch["image"], logits, {task: batch[task] for task in model.tasks})
