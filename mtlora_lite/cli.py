@@ -18,7 +18,16 @@ from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import predict as predicting
 from mtlora_lite.archives import SOURCES
-from mtlora_lite.config import PAPER_TASKS, PRECISIONS, PRESETS, SCENES, TrainConfig, preset, validation_set
+from mtlora_lite.config import (
+    PAPER_TASKS,
+    PRECISIONS,
+    PRESETS,
+    SCENES,
+    TrainConfig,
+    preset,
+    read_options,
+    validation_set,
+)
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.distributed import disconnect, is_main
@@ -46,10 +55,16 @@ class TrainCommand(TrainConfig):
     """Train a model and evaluate it.
 
     Attributes:
-        preset: a whole run by its name, paper or paper_nyud; every other option given replaces what it says.
+        preset: a whole run by its name: paper or nyud (the paper's), or demo; other options given replace what it says.
+        config: options from a JSON file, such as the config.json of an earlier run; other options given replace them.
     """
 
     preset: str | None = None
+    config: Path | None = None
+
+    def run(self) -> TrainConfig:
+        """The run itself, wherever its options came from."""
+        return TrainConfig(**{option.name: getattr(self, option.name) for option in dataclasses.fields(TrainConfig)})
 
 
 @dataclass(frozen=True)
@@ -102,8 +117,9 @@ def run_demo(config: demonstrating.DemoConfig) -> int:
     return 0
 
 
-def run_train(config: TrainCommand) -> int:
+def run_train(command_line: TrainCommand) -> int:
     """Run ``train``."""
+    config = command_line.run()
     if config.method == "single_task":
         return _run_single_tasks(config)
     result = train(config)
@@ -116,7 +132,7 @@ def run_train(config: TrainCommand) -> int:
     return 0
 
 
-def _run_single_tasks(config: TrainCommand) -> int:
+def _run_single_tasks(config: TrainConfig) -> int:
     reference = train_single_tasks(config)
     if not is_main():
         return 0
@@ -244,6 +260,7 @@ VALUES: dict[str, str] = {
     "archive": "FILE",
     "folder": "FOLDER",
     "on_error": f"{{{','.join(ON_ERROR)}}}",
+    "config": "FILE",
     "checkpoint": "FOLDER",
     "tasks": f"{{{','.join(TASKS)}}} ...",
     "method": f"{{{','.join(METHODS)}}}",
@@ -290,14 +307,18 @@ def _default_field(option: dataclasses.Field, defaults: Mapping[str, Any]) -> An
     return field(default=option.default, default_factory=option.default_factory)
 
 
-def _preset_options(arguments: Sequence[str]) -> Mapping[str, Any]:
-    """The options of the preset that ``--preset NAME`` or ``--preset=NAME`` names; they are the new defaults."""
-    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--preset=") else [word])]
-    if "--preset" not in words[:-1]:
-        return {}
-    name = words[words.index("--preset") + 1]
-    preset(name)  # an unknown name is an error that names those known
-    return PRESETS[name]
+def _named_options(arguments: Sequence[str]) -> Mapping[str, Any]:
+    """The options of a run that ``--preset NAME`` or ``--config FILE`` names; they are the new defaults."""
+    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    named = {option: words[words.index(option) + 1] for option in ("--preset", "--config") if option in words[:-1]}
+    if len(named) > 1:
+        raise ValueError("Give --preset or --config, not both: each names a whole run.")
+    if "--config" in named:
+        return read_options(Path(named["--config"]))
+    if "--preset" in named:
+        preset(named["--preset"])  # an unknown name is an error that names those known
+        return PRESETS[named["--preset"]]
+    return {}
 
 
 def _registry() -> tyro.constructors.ConstructorRegistry:
@@ -335,7 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["data"] and len(arguments) > 1:
         return _run(DATA_COMMANDS, arguments[1:], "mtlora data", DataConfig.__doc__)
     try:
-        options = _preset_options(arguments)
+        options = _named_options(arguments)
     except ValueError as error:
         return _fail(error)
     return _run(COMMANDS, arguments, "mtlora", DESCRIPTION, {"train": options})

@@ -219,7 +219,7 @@ def test_the_paper_preset_is_the_papers_recipe():
     assert paper.num_steps(4998) == 300 * 156  # whole batches of 32
     assert (paper.img_size, paper.batch_size, paper.drop_path, paper.protocol) == (448, 32, 0.2, "paper")
     assert set(paper.tasks) == {"semseg", "human_parts", "sal", "normals"}
-    with pytest.raises(ValueError, match=r"Unknown preset 'papr'\. Presets: paper, paper_nyud"):
+    with pytest.raises(ValueError, match=r"Unknown preset 'papr'\. Presets: paper, nyud, demo"):
         preset("papr")
 
 
@@ -230,7 +230,7 @@ def test_a_preset_gives_way_to_what_is_typed(tmp_path, capsys):
     assert main(["train", "--preset=paper", *own, *small, "--out", str(tmp_path)]) == 0
     config = strict((tmp_path / "config.json").read_text())
     assert config == as_json(dataclasses.asdict(preset("paper"))) | {
-        "preset": "paper", "data": sample, "backbone": "swin_scenes_tiny", "img_size": 64, "epochs": 2,
+        "data": sample, "backbone": "swin_scenes_tiny", "img_size": 64, "epochs": 2,
         "batch_size": 8, "options": {"rank": 2}, "decoder_options": {"expansion": 1}, "workers": 0, "eval_every": 1,
         "out": str(tmp_path),
     }  # fmt: skip
