@@ -286,7 +286,8 @@ def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
         (option.name, _shown(option.name, hints[option.name]), _default_field(option, defaults))
         for option in dataclasses.fields(config)
     ]
-    names = {"__doc__": config.__doc__}
+    # What is wrong with the values is said where they are used, in our words and not in tyro's.
+    names = {"__doc__": config.__doc__, "__post_init__": lambda self: None}
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +11,23 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from torch.utils.data import Dataset
 
+from mtlora_lite.backbones import as_image_size
 from mtlora_lite.datasets import Scenes
-from mtlora_lite.methods import did_you_mean
+from mtlora_lite.decoders import DECODERS
+from mtlora_lite.methods import did_you_mean, method_options
+from mtlora_lite.metrics import PROTOCOLS
 from mtlora_lite.model import MultiTaskModel, build_model
-from mtlora_lite.prepared import layout_of, reader_of
+from mtlora_lite.prepared import ON_ERROR, layout_of, reader_of
 from mtlora_lite.records import as_json
-from mtlora_lite.tasks import TASKS
-from mtlora_lite.transforms import eval_transform, train_transform
+from mtlora_lite.tasks import TASKS, check_tasks
+from mtlora_lite.transforms import AUGMENTATIONS, eval_transform, train_transform
 
 SCENES = "scenes"
 PRECISIONS = ("fp32", "bf16", "fp16")
+LEAST = {
+    "steps": 1, "epochs": 1, "batch_size": 1, "workers": 0, "train_count": 1, "val_count": 1, "eval_every": 1,
+    "accumulate": 1, "save_every": 1,
+}  # fmt: skip
 # The recipe's loss weights, but for depth: the scenes reach to 58 m, and at the recipe's weight of 1 (for rooms) the
 # gradient of depth on the shared weights is several times that of any other task. A tenth makes it one among equals.
 SCENES_WEIGHTS = {"depth": 0.1}
@@ -72,6 +80,28 @@ class Setting:
     protocol: str = "standard"
     boundary: bool = False
 
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is rendered, read or built."""
+        check_tasks(self.tasks)
+        as_image_size(self.img_size)
+        for kind, name, known in (
+            ("protocol", self.protocol, PROTOCOLS), ("on_error", self.on_error, ON_ERROR),
+            ("decoder", self.decoder, DECODERS), *(("augmentation", name, AUGMENTATIONS) for name in self.augment),
+        ):  # fmt: skip
+            if name not in known:
+                raise ValueError(f"Unknown {kind} {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+        for name, least in LEAST.items():
+            value = getattr(self, name, None)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is at least {least}, not {value}.")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path is a probability, from 0 to below 1, not {self.drop_path}.")
+        for task, weight in self.loss_weights.items():
+            if task not in self.tasks:
+                raise ValueError(f"loss_weights names {task!r}, but the tasks are {', '.join(self.tasks)}.")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"The loss weight of {task} is a number from 0 on, not {weight}.")
+
 
 @dataclass(frozen=True)
 class TrainConfig(Setting):
@@ -115,13 +145,15 @@ class TrainConfig(Setting):
     resume: bool = False
 
     def __post_init__(self) -> None:
+        """Say what cannot be, before anything is rendered, read or built."""
+        super().__post_init__()
+        method_options(self.method, self.options)
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is a number above 0, not {self.lr}.")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"Unknown precision {self.precision!r}. Precisions: {', '.join(PRECISIONS)}.")
+            raise ValueError(f"Unknown precision {self.precision!r}. There are: {', '.join(PRECISIONS)}.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema is the decay of a moving average, from 0 to below 1, not {self.ema}.")
-        for name in ("steps", "epochs", "batch_size", "accumulate", "save_every", "eval_every"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, not {value}.")
 
     def num_steps(self, images: int) -> int:
         """Optimiser steps over that many training images."""

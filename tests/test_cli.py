@@ -75,7 +75,7 @@ WRONG = {
     "task given twice": (["train", "--tasks", "sal", "sal"], "repeated: sal"),
     "method": (["train", "--method", "mtlroa"], "Unknown method 'mtlroa'. Did you mean 'mtlora'"),
     "method's option": (["train", "--options", "rnak=4"], "no option 'rnak'. Did you mean 'rank'"),
-    "decoder": (["train", *SMALL, "--decoder", "unet"], "Unknown decoder 'unet'. Decoders: hrnet"),
+    "decoder": (["train", *SMALL, "--decoder", "unet"], "Unknown decoder 'unet'.* There are: hrnet"),
     "decoder's option": (["train", *SMALL, "--decoder-options", "wide=2"], "no option 'wide'"),
     "backbone": (["train", "--backbone", "swin_tinny"], "Unknown backbone 'swin_tinny'"),
     "size": (["train", "--img-size", "100"], "not a multiple of 32"),

@@ -11,7 +11,7 @@ from mtlora_lite.config import PRESETS, TrainConfig, preset, read_options
 from mtlora_lite.records import as_json, write_json
 
 ODD = TrainConfig(
-    data="somewhere", tasks=("depth", "edge"), steps=7, epochs=None, augment=(), drop_path=0.0, method="decoders_only",
+    data="somewhere", tasks=("depth", "edge"), steps=7, epochs=None, augment=(), drop_path=0.0, method="mtlora_plus",
     options={"rank": [1, 2, 3, 4], "task_rank": {"depth": 2}}, pretrained=False, eval_every=3, reference="before.json",
     loss_weights={"depth": 0.5}, boundary=True, lr=1, out=Path("runs/odd"),
 )  # fmt: skip
