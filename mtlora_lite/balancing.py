@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mtlora_lite.methods import did_you_mean
+from mtlora_lite.methods import check_known
 
 if TYPE_CHECKING:
     from torchjd.aggregation import Aggregator
@@ -120,10 +120,7 @@ WEIGHTINGS: dict[str, Callable[[int], FixedWeighting]] = {
 
 def build_weighting(name: str, num_tasks: int) -> FixedWeighting:
     """Look a weighting up by its name; an unknown one raises ``ValueError`` naming those that exist."""
-    if name not in WEIGHTINGS:
-        raise ValueError(
-            f"Unknown weighting {name!r}.{did_you_mean(name, WEIGHTINGS)} There are {', '.join(WEIGHTINGS)}."
-        )
+    check_known("weighting", name, WEIGHTINGS)
     return WEIGHTINGS[name](num_tasks)
 
 
@@ -141,17 +138,20 @@ class Balancer:
         model: its trained parameters; those with a task in their name, such as ``decoders.depth.head.0.weight``, are
             that task's, all others are shared.
         tasks: in the order of the losses.
+        weighting: whose parameters keep their own gradient, too.
 
     Raises:
-        ValueError: an unknown name, or nothing that is shared.
-        ImportError: torchjd is not installed; the message says how to install it.
+        ValueError: an unknown name, nothing that is shared, or torchjd is not installed.
     """
 
-    def __init__(self, name: str, model: nn.Module, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, model: nn.Module, tasks: Sequence[str], weighting: FixedWeighting | None = None
+    ) -> None:
         self.aggregator = build_aggregator(name)
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.private = [p for name, p in trained if not set(tasks).isdisjoint(name.split("."))]
         self.shared = [p for name, p in trained if set(tasks).isdisjoint(name.split("."))]
+        self.private += weighting.parameters() if weighting else []
         if not self.shared:
             raise ValueError("There are no gradients to balance: no trained parameter is shared by the tasks.")
 
@@ -193,12 +193,11 @@ class Balancer:
 
 def build_aggregator(name: str) -> "Aggregator":
     """Look an aggregator of torchjd up by its name, one of ``BALANCERS``."""
-    if name not in BALANCERS:
-        raise ValueError(f"Unknown balancer {name!r}.{did_you_mean(name, BALANCERS)} There are {', '.join(BALANCERS)}.")
+    check_known("balancer", name, BALANCERS)
     try:
         from torchjd import aggregation
     except ImportError as error:
-        raise ImportError(INSTALL_TORCHJD) from error
+        raise ValueError(INSTALL_TORCHJD) from error
     return getattr(aggregation, BALANCERS[name])()
 
 

@@ -12,9 +12,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torch.utils.data import Dataset
 
 from mtlora_lite.backbones import as_image_size
+from mtlora_lite.balancing import BALANCERS, WEIGHTINGS
 from mtlora_lite.datasets import Scenes
 from mtlora_lite.decoders import DECODERS
-from mtlora_lite.methods import did_you_mean, method_options
+from mtlora_lite.methods import check_known, did_you_mean, method_options
 from mtlora_lite.metrics import PROTOCOLS
 from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.prepared import ON_ERROR, layout_of, reader_of
@@ -88,8 +89,7 @@ class Setting:
             ("protocol", self.protocol, PROTOCOLS), ("on_error", self.on_error, ON_ERROR),
             ("decoder", self.decoder, DECODERS), *(("augmentation", name, AUGMENTATIONS) for name in self.augment),
         ):  # fmt: skip
-            if name not in known:
-                raise ValueError(f"Unknown {kind} {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+            check_known(kind, name, known)
         for name, least in LEAST.items():
             value = getattr(self, name, None)
             if value is not None and value < least:
@@ -117,6 +117,9 @@ class TrainConfig(Setting):
         reference: what Δm is relative to: the file that single_task wrote, or the name of published results.
         lr: peak learning rate.
         seed: of weights, order and augmentation.
+        weighting: how the tasks' losses are weighed beside their fixed weights: fixed (not at all), uncertainty, dwa.
+        balance: how the tasks' gradients on shared parameters become one, such as pcgrad or upgrad (needs torchjd); if
+            not given, they are summed.
         accumulate: passes that a step is split into, one after another: the same training in less memory.
         precision: fp32, bf16 or fp16: the format in which most of the model computes, scores included.
         checkpointing: compute the backbone's blocks twice rather than keep what they computed: less memory, more time.
@@ -136,6 +139,8 @@ class TrainConfig(Setting):
     reference: str | None = None
     lr: float = 1e-3
     seed: int = 0
+    weighting: str = "fixed"
+    balance: str | None = None
     accumulate: int = 1
     precision: str = "fp32"
     checkpointing: bool = False
@@ -150,8 +155,13 @@ class TrainConfig(Setting):
         method_options(self.method, self.options)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr is a number above 0, not {self.lr}.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"Unknown precision {self.precision!r}. There are: {', '.join(PRECISIONS)}.")
+        for kind, name, known in (
+            ("precision", self.precision, PRECISIONS), ("weighting", self.weighting, WEIGHTINGS),
+            ("balancer", self.balance, (None, *BALANCERS)),
+        ):  # fmt: skip
+            check_known(kind, name, known)
+        if self.balance and (self.compile or self.precision == "fp16"):
+            raise ValueError("balance takes a gradient per task, which neither compile nor precision fp16 can give.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema is the decay of a moving average, from 0 to below 1, not {self.ema}.")
 

@@ -34,6 +34,7 @@ from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.printing import readable
 from mtlora_lite.records import write_json
 from mtlora_lite.references import Reference, write_reference
+from mtlora_lite.report import write_report
 from mtlora_lite.trainer import Trainer, connect
 
 TIMED_STEPS = 5  # after which a long run says how long it will take
@@ -69,8 +70,9 @@ def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
 
     Writes ``config.json``, ``log.jsonl`` (a line per step), ``evaluations.jsonl`` (a line per evaluation),
     ``metrics.json`` (of the last one), the models ``model/``, the last, and, where a reference says what is better and
-    there is more than one evaluation, ``best/``, the one of the highest Δm; and ``checkpoints/``, from which the run
-    goes on where it stopped. Every process of a launcher calls it with the same run; only the main one writes.
+    there is more than one evaluation, ``best/``, the one of the highest Δm; ``report.md``, to be read first; and
+    ``checkpoints/``, from which the run goes on where it stopped. Every process of a launcher calls it with the same
+    run; only the main one writes.
 
     Args:
         config: the run.
@@ -105,8 +107,10 @@ def _train(config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None
                 run.go(request, on_step)
         except torch.OutOfMemoryError as error:
             raise MemoryError(_advice(config, pass_size)) from error
-    last = judge.last
-    return TrainResult(trainer.finish(), last["metrics"], last["delta_m"], run.log, run.seconds, config.out)
+    last, model = judge.last, trainer.finish()
+    with writing_to(config.out, runs.REMEDY):
+        on_main(partial(write_report, config, model))
+    return TrainResult(model, last["metrics"], last["delta_m"], run.log, run.seconds, config.out)
 
 
 def train_single_tasks(config: TrainConfig) -> Reference:
@@ -206,6 +210,8 @@ class _Run:
                 start = time.perf_counter()
                 record, stop = self._take([next(batches) for _ in range(config.accumulate)], request.signal)
                 self._note(record, time.perf_counter() - start, left, on_step)
+                if self.step % per_epoch == 0:
+                    self.trainer.weighting.end_epoch()
                 bar.update()
                 due = self.judge.is_due(self.step, self.steps, per_epoch)
                 if due or stop or (config.save_every and self.step % config.save_every == 0):

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtlora_lite import distributed, randomness
 from mtlora_lite.backbones.recompute import keep_activations, recompute_blocks
+from mtlora_lite.balancing import Balancer, build_weighting, combine
 from mtlora_lite.checkpoints import Checkpoint, Tensors
 from mtlora_lite.config import TrainConfig, build_from_config
 from mtlora_lite.losses import MultiTaskLoss
@@ -28,6 +29,7 @@ from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.recipe import CLIP_NORM, build_optimizer, lr_factor
 
 WEIGHTS, AVERAGED, OPTIMIZER = "weights.safetensors", "averaged.safetensors", "optimizer.safetensors"
+WEIGHTING = "weighting.safetensors"
 Batch = Mapping[str, Any]
 
 
@@ -72,7 +74,10 @@ class Trainer:
             recompute_blocks(model.backbone)
         self.model = model.train()
         self.criterion = MultiTaskLoss(config.tasks, config.all_loss_weights())
-        self.optimizer = accelerator.prepare_optimizer(build_optimizer(model, config.lr))
+        self.weighting = build_weighting(config.weighting, len(config.tasks)).to(accelerator.device)
+        learned = nn.ModuleDict({"model": model, "weighting": self.weighting})
+        self.balancer = Balancer(config.balance, model, config.tasks, self.weighting) if config.balance else None
+        self.optimizer = accelerator.prepare_optimizer(build_optimizer(learned, config.lr))
         with _hidden(idle_parameters(model) if distributed.num_processes() > 1 else []):
             self._runner = accelerator.prepare_model(torch.compile(model) if config.compile else model)
         set_seed(config.seed, device_specific=True)  # from here on: dropout, which differs between processes
@@ -120,6 +125,7 @@ class Trainer:
             distributed.average(_statistics(self.model))
         if self.average:
             self.average.update_parameters(self.model)
+        self.weighting.end_step(torch.tensor(values[1:]))
         return dict(zip(("step", "lr", "total", *self.config.tasks), (number, lr, *values), strict=True)), stop
 
     def _backward(self, passes: Sequence[Batch]) -> Tensor:
@@ -127,12 +133,27 @@ class Trainer:
         counts = self._counts(passes)
         losses = []
         for index, batch in enumerate(passes, start=1):
-            last = index == len(passes)
-            with nullcontext() if last else self.accelerator.no_sync(self._runner):
-                total, by_task = self.criterion(self._runner(batch["image"]), batch, counts)
-                self.accelerator.backward(total * distributed.num_processes())  # DDP takes the mean of the gradients
-            losses.append(torch.stack([total, *by_task.values()]).detach())
+            exchanged = index == len(passes) and not self.balancer  # by DDP, once a step
+            with nullcontext() if exchanged else self.accelerator.no_sync(self._runner):
+                _, by_task = self.criterion(self._runner(batch["image"]), batch, counts)
+                weighed = combine(self.criterion.weights, self.weighting.factors(), by_task)
+                penalty = self.weighting.penalty() / (len(passes) * distributed.num_processes())
+                self._add_gradients(weighed, penalty)
+            losses.append(torch.stack([sum(weighed) + penalty, *by_task.values()]).detach())
+        if self.balancer:
+            self.balancer.finish(distributed.total)
+        else:  # of what DDP does not know
+            distributed.average([p.grad for p in self.weighting.parameters() if p.grad is not None])
         return torch.stack(losses)
+
+    def _add_gradients(self, weighed: Sequence[Tensor], penalty: Tensor) -> None:
+        if not self.balancer:
+            total = sum(weighed) + penalty
+            self.accelerator.backward(total * distributed.num_processes())  # DDP takes the mean of the gradients
+            return
+        self.balancer.backward(weighed)
+        if penalty.requires_grad:
+            penalty.backward()
 
     def _counts(self, passes: Sequence[Batch]) -> dict[str, Tensor]:
         """The counts that the losses are divided by, over all passes and processes, in one exchange."""
@@ -179,6 +200,8 @@ class Trainer:
         files: dict[str, Tensors] = {WEIGHTS: _changing(self.model), OPTIMIZER: self._optimizer_tensors()}
         if self.average:
             files[AVERAGED] = _changing(self.average.module) | {"n_averaged": self.average.n_averaged}
+        if weighting := self.weighting.state_dict():
+            files[WEIGHTING] = weighting
         everybodys = distributed.gathered(randomness.state(self.accelerator.device))
         return files | {_random_file(index): own for index, own in enumerate(everybodys)}
 
@@ -193,6 +216,8 @@ class Trainer:
             averaged = checkpoint.tensors(AVERAGED)
             self.average.n_averaged.copy_(averaged.pop("n_averaged"))
             _load(self.average.module, averaged)
+        if self.weighting.state_dict():
+            self.weighting.load_state_dict(checkpoint.tensors(WEIGHTING))
         self._load_optimizer(checkpoint.tensors(OPTIMIZER))
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
@@ -203,6 +228,7 @@ class Trainer:
     def _names(self) -> list[str]:
         """The names of the trained parameters, in the optimiser's order."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
+        names |= {parameter: f"weighting.{name}" for name, parameter in self.weighting.named_parameters()}
         return [names[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _optimizer_tensors(self) -> Tensors:

@@ -169,7 +169,7 @@ def test_an_unknown_balancer_or_nothing_shared_is_said(toy):
 
 def test_without_torchjd_it_says_how_to_install_it(toy, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtlora-lite\[balance\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'mtlora-lite\[balance\]'"):
         Balancer("pcgrad", toy, TASKS)
 
 
