@@ -18,6 +18,10 @@ WORDS = [
 ]  # fmt: skip
 
 
+def lines(out):
+    return (out / "log.jsonl").read_text().count("\n") if (out / "log.jsonl").exists() else 0
+
+
 @pytest.mark.usefixtures("cache")
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
     draw = random.Random(0)
@@ -27,11 +31,14 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
     for _ in range(KILLS):
         more = ["--out", out, "--resume", "--workers", draw.choice((0, 0, 2))]
         process = child.start(child.cli.main, [str(word) for word in [*WORDS, *more]], log=log)
-        time.sleep(draw.uniform(0.5, 5))
-        assert process.is_alive(), "the run has come to its end too early: give it more steps"
+        awaited = lines(out) + draw.randint(0, 5)
+        while lines(out) < awaited:
+            assert process.is_alive(), log.read_text()
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.5))  # in a step, while a checkpoint is written, evaluating, ...
         os.kill(process.pid, signal.SIGKILL)
         assert child.finish(process) == -signal.SIGKILL
-        steps.append(len((out / "log.jsonl").read_text().splitlines()) if (out / "log.jsonl").exists() else 0)
+        steps.append(lines(out))
         half_written += any((out / "checkpoints").glob("*.tmp"))
     print(f"killed after the steps {steps}, {half_written} times while a checkpoint was written")
     assert child.run(*WORDS, "--out", out, "--resume", log=log) == 0
