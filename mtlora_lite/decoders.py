@@ -16,21 +16,38 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
-from mtlora_lite.fusion import ConcatFusion, ProjectFusion
+from mtlora_lite.fusion import ConcatFusion, ProjectFusion, concat_at_finest, convolve_at_finest
 
 HRNET_CHANNELS = (18, 36, 72, 144)  # the widths of HRNet-W18
 
 
-def _decoder(fusion: nn.Module, head: nn.Module) -> nn.Sequential:
-    """A fusion and a head under their names: maps (B, C_i, H_i, W_i) -> (B, outputs, h, w)."""
-    return nn.Sequential(OrderedDict(fusion=fusion, head=head))
+class Decoder(nn.Sequential):
+    """A fusion and a head under their names: maps (B, C_i, H_i, W_i) -> logits (B, outputs, h, w)."""
+
+    def __init__(self, fusion: nn.Module, head: nn.Sequential):
+        super().__init__(OrderedDict(fusion=fusion, head=head))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """``head(fusion(maps))``."""
+        return self.decode(self.fusion.project(maps))
+
+    def decode(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits of maps that the fusion has projected already."""
+        first, *rest = self.head
+        if isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1):
+            fused = convolve_at_finest(first, maps)
+        else:
+            fused = first(concat_at_finest(maps))
+        for layer in rest:
+            fused = layer(fused)
+        return fused
 
 
 def hrnet(
     in_channels: Sequence[int], num_outputs: int, channels: Sequence[int] = HRNET_CHANNELS, expansion: int = 4
-) -> nn.Sequential:
+) -> Decoder:
     """Project to ``channels``, then a two-layer perceptron per pixel, ``expansion`` times as wide inside."""
     fusion = ProjectFusion(in_channels, channels)
     hidden = expansion * fusion.out_channels
@@ -40,10 +57,10 @@ def hrnet(
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, num_outputs, kernel_size=1),
     )
-    return _decoder(fusion, head)
+    return Decoder(fusion, head)
 
 
-def segformer(in_channels: Sequence[int], num_outputs: int, width: int = 256, dropout: float = 0.1) -> nn.Sequential:
+def segformer(in_channels: Sequence[int], num_outputs: int, width: int = 256, dropout: float = 0.1) -> Decoder:
     """A linear layer to ``width`` channels per level, then one linear layer over all levels."""
     fusion = ProjectFusion(in_channels, [width] * len(in_channels), bias=True)
     head = nn.Sequential(
@@ -53,10 +70,10 @@ def segformer(in_channels: Sequence[int], num_outputs: int, width: int = 256, dr
         nn.Dropout2d(dropout),
         nn.Conv2d(width, num_outputs, kernel_size=1),
     )
-    return _decoder(fusion, head)
+    return Decoder(fusion, head)
 
 
-def aspp(in_channels: Sequence[int], num_outputs: int) -> nn.Sequential:
+def aspp(in_channels: Sequence[int], num_outputs: int) -> Decoder:
     """Atrous spatial pyramid pooling at rates 12, 24 and 36, as torchvision has it.
 
     Training needs at least two images a batch: the pooled branch has one value per image for its BatchNorm.
@@ -64,12 +81,12 @@ def aspp(in_channels: Sequence[int], num_outputs: int) -> nn.Sequential:
     from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
     fusion = ConcatFusion(in_channels)
-    return _decoder(fusion, DeepLabHead(fusion.out_channels, num_outputs, atrous_rates=(12, 24, 36)))
+    return Decoder(fusion, DeepLabHead(fusion.out_channels, num_outputs, atrous_rates=(12, 24, 36)))
 
 
 def deconv(
     in_channels: Sequence[int], num_outputs: int, channels: Sequence[int] = HRNET_CHANNELS, filters: int = 32
-) -> nn.Sequential:
+) -> Decoder:
     """Project to ``channels``, then three transposed convolutions, each of which doubles height and width."""
     fusion = ProjectFusion(in_channels, channels)
     widths = (fusion.out_channels, filters, filters, filters)
@@ -81,10 +98,10 @@ def deconv(
         )
         for c_in, c_out in pairwise(widths)
     ]
-    return _decoder(fusion, nn.Sequential(*upsample, nn.Conv2d(filters, num_outputs, kernel_size=1)))
+    return Decoder(fusion, nn.Sequential(*upsample, nn.Conv2d(filters, num_outputs, kernel_size=1)))
 
 
-DECODERS: dict[str, Callable[..., nn.Sequential]] = {
+DECODERS: dict[str, Callable[..., Decoder]] = {
     "hrnet": hrnet,
     "segformer": segformer,
     "aspp": aspp,
@@ -92,7 +109,7 @@ DECODERS: dict[str, Callable[..., nn.Sequential]] = {
 }
 
 
-def build_decoder(name: str, in_channels: Sequence[int], num_outputs: int, **options) -> nn.Sequential:
+def build_decoder(name: str, in_channels: Sequence[int], num_outputs: int, **options) -> Decoder:
     """Build the decoder of one task.
 
     Args:

@@ -7,11 +7,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def resize_to(features: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring a map (B, C, h, w) to a height and width, bilinearly."""
+    return F.interpolate(features, size=tuple(size), mode="bilinear", align_corners=False)
+
+
 def concat_at_finest(maps: Sequence[Tensor]) -> Tensor:
     """Resize all maps (B, C_i, H_i, W_i) bilinearly to the first one's size and concatenate their channels."""
     size = maps[0].shape[-2:]
-    resized = [F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps[1:]]
-    return torch.cat([maps[0], *resized], dim=1)  # (B, sum C_i, H_0, W_0)
+    return torch.cat([maps[0], *(resize_to(m, size) for m in maps[1:])], dim=1)  # (B, sum C_i, H_0, W_0)
+
+
+def convolve_at_finest(conv: nn.Conv2d, maps: Sequence[Tensor]) -> Tensor:
+    """``conv(concat_at_finest(maps))`` for a 1x1 convolution, level by level and before anything is resized.
+
+    A 1x1 convolution mixes channels, bilinear interpolation mixes positions with weights that sum to one: the two
+    commute. So most of the products are made at a quarter or a sixteenth of the positions.
+    """
+    weights = conv.weight.split([m.shape[1] for m in maps], dim=1)
+    total = F.conv2d(maps[0], weights[0], conv.bias)
+    sums: dict[Sequence[int], Tensor] = {}  # maps of one size are resized together
+    for m, weight in zip(maps[1:], weights[1:], strict=True):
+        size, mixed = m.shape[-2:], F.conv2d(m, weight)
+        sums[size] = sums[size] + mixed if size in sums else mixed
+    for coarse in sums.values():
+        total = total + resize_to(coarse, maps[0].shape[-2:])
+    return total  # (B, C_out, H_0, W_0)
 
 
 class ConcatFusion(nn.Module):
@@ -23,15 +44,15 @@ class ConcatFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, C_i, H_i, W_i) to (B, sum C_i, H_0, W_0)."""
-        return concat_at_finest(maps)
+        return concat_at_finest(self.project(maps))
+
+    def project(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The maps as they are."""
+        return maps
 
 
 class ProjectFusion(nn.Module):
-    """A 1x1 convolution per level, then resize and concatenate.
-
-    Projecting before resizing costs less and is the same function: a 1x1 convolution mixes channels, bilinear
-    interpolation mixes positions with weights that sum to one, so the two commute.
-    """
+    """A 1x1 convolution per level, then resize and concatenate (which costs less than the other way round)."""
 
     def __init__(self, in_channels: Sequence[int], channels: Sequence[int], bias: bool = False) -> None:
         super().__init__()
@@ -44,4 +65,8 @@ class ProjectFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, C_i, H_i, W_i) to (B, sum of channels, H_0, W_0)."""
-        return concat_at_finest([conv(m) for conv, m in zip(self.convs, maps, strict=True)])
+        return concat_at_finest(self.project(maps))
+
+    def project(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Maps (B, C_i, H_i, W_i) to maps with the channels that this fusion projects to."""
+        return [conv(m) for conv, m in zip(self.convs, maps, strict=True)]
