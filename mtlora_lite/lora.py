@@ -21,11 +21,13 @@ Sources: LoRA, Hu et al. 2021, arXiv 2106.09685, eq. 3; MTLoRA, Agiza et al., CV
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 COMBINE_MODES = ("matrix", "matrixv2", "addition", "lora_only")
 
@@ -159,38 +161,91 @@ class MTLoRALinear(LoRALinear):
         self, x: Tensor, x_tasks: Tensor | None = None, tasks: Sequence[str] | None = None
     ) -> tuple[Tensor, Tensor]:
         """The shared output and the stacked outputs of ``tasks`` (default: all, in the order of ``self.tasks``)."""
-        base, dropped = self.linear(x), self.dropout(x)  # (B, ..., out), (B, ..., in)
-        shared = base if self.combine == "addition" else self._plus_update(base, dropped)
-        anchor = shared if self.combine == "matrixv2" else base
-        outputs = self._plus_task_updates(anchor, dropped if x_tasks is None else x_tasks, tasks or self.tasks)
-        if self.combine == "addition":
-            shared = base + self.lora_norm(outputs.sum(0))
-        return shared, outputs
+        return self.apply_updates(x, x_tasks, self.updates(tasks or self.tasks))
 
-    def _plus_task_updates(self, anchor: Tensor, x: Tensor, tasks: Sequence[str]) -> Tensor:
-        """``anchor + s_t · B_t A_t x_t`` for all tasks; ``x`` is one shared input or a stack of the tasks' own."""
-        down, up = self._stacked(tasks)  # (T, R, in), (T, R, out)
-        flat = anchor.reshape(1, -1, anchor.shape[-1])  # (1, N, out)
-        if x.dim() == anchor.dim():  # one input for all tasks: one product with all A side by side
-            low = F.linear(x.reshape(-1, x.shape[-1]), down.flatten(0, 1))  # (N, T·R)
-            low = low.unflatten(1, (len(tasks), -1)).transpose(0, 1)  # (T, N, R)
-        else:
-            low = torch.bmm(x.reshape(len(tasks), -1, x.shape[-1]), down.transpose(1, 2))  # (T, N, R)
-        flat = flat.to(low.dtype).expand(len(tasks), -1, -1)
-        return torch.baddbmm(flat, low, up).unflatten(1, anchor.shape[:-1])  # (T, B, ..., out)
-
-    def _stacked(self, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """All A and all scaled B as two tensors; smaller ranks are filled up with zeros, which add nothing."""
+    def updates(self, tasks: Sequence[str]) -> "Updates":
+        """The private updates of ``tasks``; smaller ranks are filled up with zeros, which add nothing."""
         widest = max(self.lora_ts_A[task].shape[0] for task in tasks)
         downs, ups = [], []
         for task in tasks:
             missing = widest - self.lora_ts_A[task].shape[0]
             downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)))
             ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
-        return torch.stack(downs), torch.stack(ups)
+        return Updates(torch.stack(downs), torch.stack(ups))
+
+    def apply_updates(self, x: Tensor, x_tasks: Tensor | None, updates: "Updates") -> tuple[Tensor, Tensor]:
+        """``forward`` with updates that were stacked once for many calls."""
+        shared, anchor, dropped = self.run_shared(x)
+        outputs = _raise(anchor, _lower(dropped, x_tasks, updates.down), updates.up)
+        if self.combine == "addition":
+            shared = anchor + self.lora_norm(outputs.sum(0))
+        return shared, outputs
+
+    def run_shared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The shared output, what the tasks' outputs start from (``anchor``), and the input of the updates, d(x)."""
+        base, dropped = self.linear(x), self.dropout(x)  # (B, ..., out), (B, ..., in)
+        shared = base if self.combine == "addition" else self._plus_update(base, dropped)
+        return shared, shared if self.combine == "matrixv2" else base, dropped
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows of this layer."""
         ranks = ", ".join(f"{task}={down.shape[0]}" for task, down in self.lora_ts_A.items())
         shared = "" if self.lora_ta_A is None else f"{super().extra_repr()}, "
         return f"{shared}task ranks: {ranks}, combine={self.combine}"
+
+
+class Updates(NamedTuple):
+    """The private updates of T tasks, stacked.
+
+    Attributes:
+        down: all A, (T, R, in).
+        up: all s_t · B, transposed: (T, R, out).
+    """
+
+    down: Tensor
+    up: Tensor
+
+
+def forked_mlp(
+    fc1: MTLoRALinear,
+    activate: Callable[[Tensor], Tensor],
+    fc2: MTLoRALinear,
+    x: Tensor,
+    x_tasks: Tensor | None,
+    updates: tuple[Updates, Updates],
+) -> tuple[Tensor, Tensor]:
+    """``fc2(activate(fc1(x)))`` of all streams; not for ``addition``, where the shared stream waits for the others.
+
+    A task's own stream enters and leaves the wide hidden layer through a few numbers per token, its low-rank inputs
+    A_t x_t of the two layers. So what is in between is not kept for the backward pass but computed once more there.
+    """
+    (down1, up1), (down2, up2) = updates
+    shared, anchor, dropped = fc1.run_shared(x)
+    low = _lower(dropped, x_tasks, down1)  # (T, N, R1)
+    if fc1.training:
+        low = checkpoint(_through_hidden, activate, anchor, low, up1, down2, use_reentrant=False)
+    else:
+        low = _through_hidden(activate, anchor, low, up1, down2)  # (T, N, R2)
+    shared, anchor, _ = fc2.run_shared(activate(shared))
+    return shared, _raise(anchor, low, up2)
+
+
+def _through_hidden(activate: Callable, anchor: Tensor, low: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    hidden = activate(_raise(anchor, low, up))  # (T, B, ..., hidden)
+    return torch.bmm(hidden.reshape(*low.shape[:2], -1), down.transpose(1, 2))
+
+
+def _lower(x: Tensor, x_tasks: Tensor | None, down: Tensor) -> Tensor:
+    """A_t x_t of all tasks, (T, N, R), from the tasks' own inputs or, if those are None, from one for all."""
+    tasks = len(down)
+    if x_tasks is not None:
+        return torch.bmm(x_tasks.reshape(tasks, -1, x_tasks.shape[-1]), down.transpose(1, 2))
+    low = F.linear(x.reshape(-1, x.shape[-1]), down.flatten(0, 1))  # (N, T·R): all A side by side
+    return low.unflatten(1, (tasks, -1)).transpose(0, 1)
+
+
+def _raise(anchor: Tensor, low: Tensor, up: Tensor) -> Tensor:
+    """``anchor + s_t · B_t low_t`` of all tasks, (T, B, ..., out)."""
+    flat = anchor.reshape(1, -1, anchor.shape[-1])  # (1, N, out)
+    flat = flat.to(low.dtype).expand(len(low), -1, -1)
+    return torch.baddbmm(flat, low, up).unflatten(1, anchor.shape[:-1])

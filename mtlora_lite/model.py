@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -28,6 +29,7 @@ from mtlora_lite.backbones import (
     parameter_group,
 )
 from mtlora_lite.decoders import build_decoder
+from mtlora_lite.fusion import ProjectFusion
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
 from mtlora_lite.records import write_atomically
@@ -80,8 +82,14 @@ class MultiTaskModel(nn.Module):
         """Predict all tasks, or only those named, in one backbone pass."""
         wanted = self.tasks if tasks is None else self._known(tasks)
         streams = self.tasks if self.backbone.tasks_feed_shared else wanted
-        pyramids = self.backbone(images, streams)
-        return {task: resize_logits(self.decoders[task](pyramids[task]), images.shape[-2:]) for task in wanted}
+        projections = _first_matrices([self.decoders[task].fusion for task in streams])
+        pyramids = self.backbone(images, streams, projections)
+        logits = {}
+        for task in wanted:
+            decoder = self.decoders[task]
+            run = decoder if projections is None else decoder.decode
+            logits[task] = resize_logits(run(pyramids[task]), images.shape[-2:])  # (B, C_task, H, W)
+        return logits
 
     def _known(self, tasks: Sequence[str]) -> tuple[str, ...]:
         missing = [task for task in check_tasks(tasks) if task not in self.tasks]
@@ -249,6 +257,14 @@ def _config_from_record(record: dict[str, Any]) -> ModelConfig:
 def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Bring logits (B, C, h, w) to a height and width, bilinearly."""
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)  # (B, C_task, H, W)
+
+
+def _first_matrices(fusions: Sequence[nn.Module]) -> list[Tensor] | None:
+    """Per level the 1x1 convolutions that all fusions begin with, (T, c_i, C_i); None where they begin otherwise."""
+    if not all(isinstance(fusion, ProjectFusion) and fusion.convs[0].bias is None for fusion in fusions):
+        return None
+    levels = zip(*(fusion.convs for fusion in fusions), strict=True)
+    return [torch.stack([conv.weight.flatten(1) for conv in level]) for level in levels]
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

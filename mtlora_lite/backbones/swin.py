@@ -18,12 +18,14 @@ Sources: Swin, Liu et al., ICCV 2021, arXiv 2103.14030; MTLoRA, Agiza et al., CV
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 
-from mtlora_lite.lora import MTLoRALinear
+from mtlora_lite.lora import LoRALinear, MTLoRALinear, Updates, forked_mlp
 
 BLOCK_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 MERGING_LINEAR = "reduction"
@@ -38,6 +40,8 @@ PARAMETER_GROUPS = {
     "merging": "reduction",
     "linears": "",
 }
+
+STRIP_TOKENS = 1024  # that a forked block works at together on a CPU, see ForkedBlock.forward
 
 LinearFactory = Callable[[nn.Linear, int], nn.Module]  # (layer, stage) -> adapted layer
 
@@ -57,23 +61,63 @@ class ForkedBlock(SwinTransformerBlock):
         self.proj = self.attn.proj
         self.attn.proj = nn.Identity()
 
-    def forward(self, x: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        """Run the shared stream and the streams of ``tasks``."""
+    def forward(self, x: Tensor, tasks: Sequence[str], leave: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the shared stream and the streams of ``tasks``.
+
+        After attention all work is per token, so it is done strip by strip: a strip of all streams fits the
+        processor's cache, and what ``leave`` makes of it is all that is ever held of the tasks' streams.
+        """
         context = self._attn(self.norm1(x))  # (B, H, W, C): windows undone, before proj
-        y, y_tasks = _linear(self.proj, context, None, tasks)
-        x, x_tasks = _add(x, None, y, y_tasks, self.drop_path1)
+        layers = {"proj": self.proj, "fc1": self.mlp.fc1, "fc2": self.mlp.fc2}
+        updates = {k: layer.updates(tasks) for k, layer in layers.items() if isinstance(layer, MTLoRALinear)}
+        # Each stream and sample draws its own drop-path mask, as in the paper's code: 0, or 1 / probability to stay.
+        ones = x.new_ones((1 + len(tasks)) * len(x), 1, 1, 1)
+        kept = [drop_path(ones).unflatten(0, (-1, len(x))) for drop_path in (self.drop_path1, self.drop_path2)]
+        rows = _rows_per_strip(x)
+        strips = [
+            self._run_strip(*strip, updates, kept, leave)
+            for strip in zip(x.split(rows, dim=1), context.split(rows, dim=1), strict=True)
+        ]
+        shared, features = zip(*strips, strict=True)
+        return torch.cat(shared, dim=1), torch.cat(features, dim=2)
 
-        y, y_tasks = self.norm2(x), None if x_tasks is None else self.norm2(x_tasks)
-        y, y_tasks = _linear(self.mlp.fc1, y, y_tasks, tasks)  # (B, H, W, 4C), (T, B, H, W, 4C)
-        y, y_tasks = _activate(self.mlp, y), None if y_tasks is None else _activate(self.mlp, y_tasks)
-        y, y_tasks = _linear(self.mlp.fc2, y, y_tasks, tasks)
-        return _add(x, x_tasks, y, y_tasks, self.drop_path2)
+    def _run_strip(
+        self,
+        x: Tensor,
+        context: Tensor,
+        updates: Mapping[str, Updates],
+        kept: Sequence[Tensor],
+        leave: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        y, y_tasks = _linear(self.proj, context, None, updates.get("proj"))
+        x, x_tasks = _add(x, None, y, y_tasks, kept[0])  # (B, h, W, C), (T, B, h, W, C)
+        y, y_tasks = self._mlp(self.norm2(x), None if x_tasks is None else self.norm2(x_tasks), updates)
+        x, x_tasks = _add(x, x_tasks, y, y_tasks, kept[1])
+        return x, leave(x_tasks)
+
+    def _mlp(self, y: Tensor, y_tasks: Tensor | None, updates: Mapping[str, Updates]) -> tuple[Tensor, Tensor | None]:
+        fc1, fc2, activate = self.mlp.fc1, self.mlp.fc2, partial(_activate, self.mlp)
+        if {"fc1", "fc2"} <= updates.keys() and fc1.combine != "addition":
+            return forked_mlp(fc1, activate, fc2, y, y_tasks, (updates["fc1"], updates["fc2"]))
+        y, y_tasks = _linear(fc1, y, y_tasks, updates.get("fc1"))  # (B, h, W, 4C), (T, B, h, W, 4C)
+        y, y_tasks = activate(y), None if y_tasks is None else activate(y_tasks)
+        return _linear(fc2, y, y_tasks, updates.get("fc2"))
 
 
-def _linear(layer: nn.Module, x: Tensor, x_tasks: Tensor | None, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+def _rows_per_strip(x: Tensor) -> int:
+    """An even number, so that patch merging finds its neighbours; all rows where nothing is gained by strips."""
+    _, height, width, _ = x.shape
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return height
+    return max(2, STRIP_TOKENS // (len(x) * width) // 2 * 2)
+
+
+def _linear(
+    layer: nn.Module, x: Tensor, x_tasks: Tensor | None, updates: Updates | None
+) -> tuple[Tensor, Tensor | None]:
     """Apply a layer to all streams; one without task updates treats every stream alike."""
-    if isinstance(layer, MTLoRALinear):
-        return layer(x, x_tasks, tasks)
+    if updates is not None:
+        return layer.apply_updates(x, x_tasks, updates)
     return layer(x), None if x_tasks is None else layer(x_tasks)
 
 
@@ -82,13 +126,12 @@ def _activate(mlp: nn.Module, y: Tensor) -> Tensor:
 
 
 def _add(
-    x: Tensor, x_tasks: Tensor | None, y: Tensor, y_tasks: Tensor | None, drop_path: nn.Module
+    x: Tensor, x_tasks: Tensor | None, y: Tensor, y_tasks: Tensor | None, kept: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """Residual connection of all streams; each stream and sample draws its own drop-path mask, as the paper's code."""
+    """Residual connection of all streams; ``kept`` (1 + T, B, 1, 1, 1) is the factor of each stream and sample."""
     if y_tasks is not None:
-        kept = drop_path(y_tasks.flatten(0, 1)).view_as(y_tasks)  # T·B samples
-        x_tasks = (x if x_tasks is None else x_tasks) + kept  # (T, B, H, W, C)
-    return x + drop_path(y), x_tasks
+        x_tasks = torch.addcmul(x if x_tasks is None else x_tasks, y_tasks, kept[1:])  # (T, B, h, W, C)
+    return torch.addcmul(x, y, kept[0]), x_tasks
 
 
 class SwinBackbone(nn.Module):
@@ -124,18 +167,27 @@ class SwinBackbone(nn.Module):
         """Whether the shared stream reads the task streams (``addition``), so that none of them may be left out."""
         return any(isinstance(module, MTLoRALinear) and module.combine == "addition" for module in self.modules())
 
-    def forward(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
-        """One pass over the images for all of ``tasks``."""
+    def forward(
+        self, images: Tensor, tasks: Sequence[str], projections: Sequence[Tensor] | None = None
+    ) -> dict[str, list[Tensor]]:
+        """One pass over the images for all of ``tasks``.
+
+        Args:
+            images: (B, 3, H, W).
+            tasks: whose features to compute.
+            projections: per level a matrix of each task, (T, c_i, C_i), that the tasks' features are to be multiplied
+                by; the maps then have c_i channels. The product costs less than features and multiplication.
+        """
         check_image_size(images.shape[-2:], self.img_size)
         x = self.patch_embed(images)  # (B, H/4, W/4, C)
-        pyramids: dict[str, list[Tensor]] = {task: [] for task in tasks}
-        for stage, merging in self._stages():
-            x, x_tasks = _run_blocks(stage.blocks, x, tasks)
-            x, x_tasks = _merge_patches(merging, x, x_tasks)
-            maps = [x] * len(tasks) if x_tasks is None else x_tasks
-            for task, features in zip(tasks, maps, strict=True):
-                pyramids[task].append(features.permute(0, 3, 1, 2))  # (B, C_i, H_i, W_i)
-        return pyramids
+        levels = []
+        for (stage, merging), projection in zip(self._stages(), projections or [None] * self.num_stages, strict=True):
+            x, maps = _run_blocks(stage.blocks, x, tasks, partial(_leave, merging, projection))
+            x = merging(x)
+            if maps is None:  # one stream for all
+                maps = [x] * len(tasks) if projection is None else [F.linear(x, matrix) for matrix in projection]
+            levels.append([features.permute(0, 3, 1, 2) for features in maps])  # (B, C_i, H_i, W_i) of each task
+        return {task: list(maps) for task, maps in zip(tasks, zip(*levels, strict=True), strict=True)}
 
     def _stages(self) -> Iterator[tuple[nn.Module, nn.Module]]:
         """Each stage with the patch merging that follows it (timm keeps that one in the next stage)."""
@@ -176,20 +228,49 @@ def _replace(module: nn.Module, path: str, make: Callable[[nn.Linear], nn.Module
     setattr(owner, name, make(getattr(owner, name)))
 
 
-def _run_blocks(blocks: nn.Sequential, x: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+def _run_blocks(
+    blocks: nn.Sequential, x: Tensor, tasks: Sequence[str], leave: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor | None]:
     for block in blocks[:-1]:
         x = block(x)
     last = blocks[-1]
-    return last(x, tasks) if isinstance(last, ForkedBlock) else (last(x), None)
+    return last(x, tasks, leave) if isinstance(last, ForkedBlock) else (last(x), None)
 
 
-def _merge_patches(merging: nn.Module, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Patch merging of all streams in one call; its weights are shared."""
-    if x_tasks is None:
-        return merging(x), None
-    streams = merging(torch.cat([x[None], x_tasks]).flatten(0, 1))  # ((1+T)·B, H/2, W/2, 2C)
-    streams = streams.unflatten(0, (1 + len(x_tasks), -1))
-    return streams[0], streams[1:]
+def _leave(merging: nn.Module, projection: Tensor | None, x_tasks: Tensor) -> Tensor:
+    """What becomes of the tasks' streams (T, B, H, W, C) after the last block: patch merging, whose weights are shared.
+
+    With a ``projection`` (T, c, 2C) it follows at once, and the two matrices are multiplied first: c · 4C numbers
+    instead of 2C · 4C, where c may be a tenth of 2C.
+    """
+    if isinstance(merging, nn.Identity):
+        return x_tasks if projection is None else _matmul(x_tasks, projection)
+    if projection is None:
+        return merging(x_tasks.flatten(0, 1)).unflatten(0, x_tasks.shape[:2])
+    norm, reduction = merging.norm, merging.reduction
+    x_tasks = _neighbours(x_tasks)  # (T, B, H/2, W/2, 4C)
+    x_tasks = F.layer_norm(x_tasks, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    if not isinstance(reduction, LoRALinear):
+        return _matmul(x_tasks, projection @ reduction.weight)
+    features = _matmul(x_tasks, projection @ reduction.linear.weight)
+    if reduction.merged:
+        return features
+    low = F.linear(reduction.dropout(x_tasks), reduction.lora_ta_A)
+    return features + _matmul(low, projection @ (reduction.scale * reduction.lora_ta_B))
+
+
+def _matmul(x_tasks: Tensor, matrices: Tensor) -> Tensor:
+    """(T, ..., in) times each task's (out, in)."""
+    tasks = len(matrices)
+    flat = torch.bmm(x_tasks.reshape(tasks, -1, x_tasks.shape[-1]), matrices.transpose(1, 2))
+    return flat.unflatten(1, x_tasks.shape[1:-1])
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """The four tokens that become one, side by side, in timm's order: (..., H, W, C) to (..., H/2, W/2, 4C)."""
+    x = F.pad(x, (0, 0, 0, x.shape[-2] % 2, 0, x.shape[-3] % 2))
+    x = x.unflatten(-2, (-1, 2)).unflatten(-4, (-1, 2))  # (..., H/2, 2, W/2, 2, C)
+    return x.movedim(-4, -2).flatten(-3)
 
 
 def parameter_group(name: str) -> str:
