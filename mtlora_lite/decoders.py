@@ -16,9 +16,11 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from mtlora_lite.fusion import ConcatFusion, ProjectFusion, concat_at_finest, convolve_at_finest
+from mtlora_lite.fusion import ConcatFusion, ProjectFusion, concat_at_finest, mix_at_finest
+from mtlora_lite.pieces import pieces_pay
 
 HRNET_CHANNELS = (18, 36, 72, 144)  # the widths of HRNet-W18
 
@@ -36,13 +38,22 @@ class Decoder(nn.Sequential):
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits of maps that the fusion has projected already."""
         first, *rest = self.head
-        if isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1):
-            fused = convolve_at_finest(first, maps)
-        else:
-            fused = first(concat_at_finest(maps))
-        for layer in rest:
-            fused = layer(fused)
-        return fused
+        if not (isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1)):
+            return self.head(concat_at_finest(maps))
+        matrix, bias = first.weight.flatten(1), first.bias
+        images = 1 if pieces_pay(maps[0]) and not self.training else len(maps[0])
+        if isinstance(rest[0], nn.BatchNorm2d) and not rest[0].training:
+            matrix, bias = _with_norm(matrix, bias, rest.pop(0))
+        rest = nn.Sequential(*rest)
+        pieces = zip(*(m.split(images) for m in maps), strict=True)
+        return torch.cat([rest(mix_at_finest(piece, matrix, bias)) for piece in pieces])
+
+
+def _with_norm(matrix: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The matrix and bias that do what these and then a BatchNorm with fixed statistics do."""
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = -norm.running_mean if bias is None else bias - norm.running_mean
+    return factor[:, None] * matrix, factor * shift + norm.bias
 
 
 def hrnet(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def resize_to(features: Tensor, size: Sequence[int]) -> Tensor:
+def resize(features: Tensor, size: Sequence[int]) -> Tensor:
     """Bring a map (B, C, h, w) to a height and width, bilinearly."""
     return F.interpolate(features, size=tuple(size), mode="bilinear", align_corners=False)
 
@@ -15,24 +15,33 @@ def resize_to(features: Tensor, size: Sequence[int]) -> Tensor:
 def concat_at_finest(maps: Sequence[Tensor]) -> Tensor:
     """Resize all maps (B, C_i, H_i, W_i) bilinearly to the first one's size and concatenate their channels."""
     size = maps[0].shape[-2:]
-    return torch.cat([maps[0], *(resize_to(m, size) for m in maps[1:])], dim=1)  # (B, sum C_i, H_0, W_0)
+    return torch.cat([maps[0], *(resize(m, size) for m in maps[1:])], dim=1)  # (B, sum C_i, H_0, W_0)
 
 
-def convolve_at_finest(conv: nn.Conv2d, maps: Sequence[Tensor]) -> Tensor:
-    """``conv(concat_at_finest(maps))`` for a 1x1 convolution, level by level and before anything is resized.
+def mix_at_finest(maps: Sequence[Tensor], matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution of ``concat_at_finest(maps)``, level by level and before anything is resized.
 
-    A 1x1 convolution mixes channels, bilinear interpolation mixes positions with weights that sum to one: the two
-    commute. So most of the products are made at a quarter or a sixteenth of the positions.
+    It mixes channels and bilinear interpolation mixes positions, with weights that sum to one: the two commute. So
+    most of the products are made at a quarter or a sixteenth of the positions.
+
+    Args:
+        maps: (B, C_i, H_i, W_i), finest first.
+        matrix: (C_out, sum C_i).
+        bias: (C_out).
     """
-    weights = conv.weight.split([m.shape[1] for m in maps], dim=1)
-    total = F.conv2d(maps[0], weights[0], conv.bias)
+    finest, *coarser = zip(maps, matrix.split([m.shape[1] for m in maps], dim=1), strict=True)
+    mixed = _mix(*finest, bias)  # (B, C_out, H_0, W_0)
     sums: dict[Sequence[int], Tensor] = {}  # maps of one size are resized together
-    for m, weight in zip(maps[1:], weights[1:], strict=True):
-        size, mixed = m.shape[-2:], F.conv2d(m, weight)
-        sums[size] = sums[size] + mixed if size in sums else mixed
+    for m, columns in coarser:
+        size = m.shape[-2:]
+        sums[size] = sums[size] + _mix(m, columns) if size in sums else _mix(m, columns)
     for coarse in sums.values():
-        total = total + resize_to(coarse, maps[0].shape[-2:])
-    return total  # (B, C_out, H_0, W_0)
+        mixed = mixed + resize(coarse, mixed.shape[-2:])
+    return mixed
+
+
+def _mix(features: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.linear(features.movedim(1, -1), matrix, bias).movedim(-1, 1)  # channels last, as the backbone has them
 
 
 class ConcatFusion(nn.Module):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mtlora_lite.decoders import DECODERS, build_decoder
-from mtlora_lite.fusion import ProjectFusion, concat_at_finest
+from mtlora_lite.fusion import ProjectFusion, concat_at_finest, mix_at_finest
 from mtlora_lite.tasks import TASKS
 
 FIXTURES = Path(__file__).parents[1].parent / "shared" / "fixtures"
@@ -90,6 +90,41 @@ def test_projecting_before_resizing_equals_projecting_after():
         for conv, m in zip(fusion.convs, maps, strict=True)
     ]
     torch.testing.assert_close(fusion(maps), torch.cat(late, dim=1))
+
+
+@pytest.mark.parametrize("sizes", [(8, 4, 2, 2), (9, 5, 3, 2), (4, 4, 4, 4)])
+def test_mixing_before_resizing_equals_mixing_after_in_outputs_and_gradients(sizes):
+    conv = nn.Conv2d(sum(TINY), 7, kernel_size=1).double()
+    maps = [torch.randn(2, c, s, s + 1, dtype=torch.float64) for c, s in zip(TINY, sizes, strict=True)]
+    results = []
+    for mixed in (lambda m: conv(concat_at_finest(m)), lambda m: mix_at_finest(m, conv.weight.flatten(1), conv.bias)):
+        leaves = [m.clone().requires_grad_() for m in maps]
+        output = mixed(leaves)
+        direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        results.append([output, *torch.autograd.grad(output, [*leaves, *conv.parameters()], direction)])
+    torch.testing.assert_close(*results, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_is_its_head_after_its_fusion_in_outputs_and_gradients(name, training):
+    decoder = build_decoder(name, TINY, num_outputs=3).double().train(training)
+    for module in decoder.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics and weights that are not those of an initialisation
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+        elif isinstance(module, nn.Dropout2d | nn.Dropout):
+            module.p = 0.0
+    maps = [m.double() for m in pyramid(batch=3)]
+    results = []
+    for run in (decoder, lambda m: decoder.head(decoder.fusion(m))):
+        leaves = [m.clone().requires_grad_() for m in maps]
+        output = run(leaves)
+        direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        results.append([output, *torch.autograd.grad(output, [*leaves, *decoder.parameters()], direction)])
+    torch.testing.assert_close(*results, atol=1e-10, rtol=1e-9)
 
 
 def test_maps_are_concatenated_in_order_at_the_finest_size():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtlora_lite.lora import LoRALinear, MTLoRALinear
+from mtlora_lite.lora import LoRALinear, MTLoRALinear, forked_mlp
 
 RANKS = {"semseg": 3, "depth": 1, "edge": 2}
 SCALES = {"semseg": 0.7, "depth": -1.3, "edge": 2.0}
@@ -121,3 +121,51 @@ def test_dropout_reaches_the_shared_input_of_a_only():
 def test_a_rank_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         LoRALinear(nn.Linear(6, 5), 0)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("own", [True, False], ids=["each task its own input", "one input"])
+@pytest.mark.parametrize("combine", ["matrix", "matrixv2"])
+def test_the_forked_mlp_is_its_layers_one_after_the_other(combine, own, training):
+    layers = [
+        random_(MTLoRALinear(nn.Linear(*sizes), 4, RANKS, 1.7, SCALES, dropout=0.0, combine=combine))
+        for sizes in ((6, 24), (24, 5))
+    ]
+    fc1, fc2 = (layer.double().train(training) for layer in layers)
+    inputs = [torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(3, 2, 3, 6, dtype=torch.float64)][: 1 + own]
+
+    def plain(x, x_tasks=None):
+        hidden, hidden_tasks = fc1(x, x_tasks)
+        return fc2(torch.tanh(hidden), torch.tanh(hidden_tasks))
+
+    def fast(x, x_tasks=None):
+        return forked_mlp(fc1, torch.tanh, fc2, x, x_tasks, (fc1.updates(fc1.tasks), fc2.updates(fc2.tasks)))
+
+    trained = [p for layer in (fc1, fc2) for p in layer.parameters() if p.requires_grad]
+    results = []
+    for run in (plain, fast):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        outputs = run(*leaves)
+        generator = torch.Generator().manual_seed(1)
+        total = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum() for o in outputs)
+        results.append([*outputs, *torch.autograd.grad(total, [*leaves, *trained])])
+    torch.testing.assert_close(*results, atol=1e-12, rtol=1e-12)
+
+
+def test_more_tasks_do_not_keep_more_of_the_hidden_layer_for_the_backward_pass():
+    def kept(tasks):
+        """Numbers as large as a task's hidden layer that autograd keeps, in units of it."""
+        sizes, ranks = (6, 512), dict.fromkeys(tasks, 2)
+        fc1, fc2 = (random_(MTLoRALinear(nn.Linear(*s), 4, ranks, 1.7, dropout=0.0)) for s in (sizes, sizes[::-1]))
+        storages = {}
+
+        def pack(tensor):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        x, x_tasks = torch.randn(64, 6, requires_grad=True), torch.randn(len(tasks), 64, 6)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            forked_mlp(fc1, torch.tanh, fc2, x, x_tasks, (fc1.updates(tasks), fc2.updates(tasks)))
+        return sum(storages.values()) // (4 * 64 * 512)
+
+    assert kept(tuple("abcdef")) == kept(tuple("a"))

@@ -12,6 +12,7 @@ import mtlora_lite as ml
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.losses import MultiTaskLoss
 from mtlora_lite.methods import METHODS
+from mtlora_lite.model import resize_logits
 
 TASKS = ("semseg", "human_parts", "sal", "normals", "edge", "depth")
 COMBINE = ("matrix", "matrixv2", "addition", "lora_only")
@@ -71,6 +72,21 @@ def test_leaving_tasks_out_changes_no_other_output(build, images, combine):
     assert list(some) == ["edge", "semseg"]
     for task, logits in some.items():
         torch.testing.assert_close(logits, everything[task])
+
+
+@pytest.mark.parametrize("decoder", list(DECODERS))
+def test_the_model_is_its_decoders_after_its_backbone(build, images, decoder):
+    options = (
+        {} if decoder == "aspp" else {"channels": (4, 5, 6, 7)} if decoder in ("hrnet", "deconv") else {"width": 6}
+    )
+    model = build("mtlora_plus", decoder=decoder, decoder_options=options)
+    some = ("edge", "semseg")
+    with torch.no_grad():
+        pyramids, found = model.backbone(images, some), model(images, some)
+    for task in some:
+        decoder = model.decoders[task]
+        expected = resize_logits(decoder.head(decoder.fusion(pyramids[task])), (64, 96))
+        torch.testing.assert_close(found[task], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("combine", ["matrix", "matrixv2"])

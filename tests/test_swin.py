@@ -91,6 +91,88 @@ def test_any_choice_of_targets_runs_and_forks_where_it_can(small_swin, targets, 
     assert same is not forks
 
 
+CASES = [("mtlora", combine) for combine in ("matrix", "matrixv2", "addition", "lora_only")] + [
+    ("mtlora_plus", "matrix"), ("mtlora_plus", "matrixv2"), ("full", ""),
+]  # fmt: skip
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def odd(request, small_swin):
+    """A backbone in float64 with unequal ranks and scales, no number at its initial value, and no randomness left."""
+    method, combine = request.param
+    options = {
+        "rank": (3, 4, 2, 5),
+        "scale": (2.0, 1.5, 0.5, 3.0),
+        "task_rank": {"semseg": (2, 3, 1, 4), "normals": 5, "edge": 1},
+        "task_scale": {"semseg": 0.7, "normals": 1.7, "edge": 2.5},
+        "combine": combine,
+        "dropout": 0.0,
+    }
+    backbone = build_backbone(small_swin(window_size=5), img_size=(64, 96))
+    METHODS[method].adapt(backbone, TASKS, method_options(method, options if combine else {}))
+    for parameter in backbone.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return backbone.double().train()
+
+
+def maps_and_gradients(backbone, run, tasks):
+    """The maps of a run, task by task, and the gradients of a fixed random direction of them."""
+    generator = torch.Generator().manual_seed(2)
+    maps = [m for task in tasks for m in run()[task]]
+    total = sum((m * torch.randn(m.shape, generator=generator, dtype=m.dtype)).sum() for m in maps)
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    return maps, torch.autograd.grad(total, trained, allow_unused=True, materialize_grads=True)
+
+
+@pytest.mark.parametrize("tasks", [TASKS, ("edge", "semseg")], ids=len)
+def test_strips_change_nothing(odd, monkeypatch, tasks):
+    tasks = TASKS if odd.tasks_feed_shared else tasks  # there none can be left out
+    images, results = torch.randn(2, 3, 64, 96, dtype=torch.float64), []
+    for tokens in (1, 150, 10**6):  # two rows, a few, all: 16 rows of 24, 8 of 12, 4 of 6, 2 of 3 in a batch of 2
+        monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", tokens)
+        results.append(maps_and_gradients(odd, lambda: odd(images, tasks), tasks))
+    torch.testing.assert_close(results[1:], results[:1] * 2, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+def test_projecting_at_once_is_projecting_the_features(odd, monkeypatch, merged):
+    monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", 150)
+    odd.train(not merged)
+    if merged:
+        for module in odd.modules():
+            if isinstance(module, LoRALinear):
+                module.merge()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    matrices = [
+        torch.randn(3, c, c_in, dtype=torch.float64) for c, c_in in zip((2, 3, 4, 5), odd.feature_channels, strict=True)
+    ]
+
+    def late():
+        return {
+            task: [torch.einsum("bchw,dc->bdhw", m, p[index]) for m, p in zip(maps, matrices, strict=True)]
+            for index, (task, maps) in enumerate(odd(images, TASKS).items())
+        }
+
+    expected = maps_and_gradients(odd, late, TASKS)
+    found = maps_and_gradients(odd, lambda: odd(images, TASKS, matrices), TASKS)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_strips_share_the_drop_path_masks_of_a_sample(small_swin, monkeypatch):
+    """Of each sample either all rows pass the last block of a stage or none do."""
+    monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", 1)
+    backbone = adapted(small_swin(drop_path_rate=0.5, depths=(1, 1, 1, 1)), dropout=0.0).train()
+    block = backbone.layers[3].blocks[0]
+    x = torch.randn(64, 6, 4, 96)
+    block._attn = lambda normed: normed  # so that every row has something to add
+    shared, streams = block(x, TASKS, lambda stream: stream)
+    passed = torch.stack([shared, *streams]) != x  # (1 + T, B, H, W, C)
+    rows = passed.flatten(3).any(-1)  # (1 + T, B, H)
+    assert torch.equal(rows.any(-1), rows.all(-1))
+    assert 0.65 < rows.all(-1).float().mean() < 0.85  # one of two paths with probability 1/2 each: 3/4
+    assert not torch.equal(rows[1], rows[2])
+
+
 def test_each_stream_draws_its_own_drop_path_mask(small_swin):
     backbone = adapted(small_swin(drop_path_rate=0.9)).train()
     features = backbone(torch.randn(8, 3, 64, 96), TASKS)

@@ -26,6 +26,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 
 from mtlora_lite.lora import LoRALinear, MTLoRALinear, Updates, forked_mlp
+from mtlora_lite.pieces import pieces_pay
 
 BLOCK_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 MERGING_LINEAR = "reduction"
@@ -107,7 +108,7 @@ class ForkedBlock(SwinTransformerBlock):
 def _rows_per_strip(x: Tensor) -> int:
     """An even number, so that patch merging finds its neighbours; all rows where nothing is gained by strips."""
     _, height, width, _ = x.shape
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not pieces_pay(x):
         return height
     return max(2, STRIP_TOKENS // (len(x) * width) // 2 * 2)
 
