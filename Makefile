@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-slow test-latest notebooks sample lab lint lock
+.PHONY: help setup demo test test-browser test-slow test-latest bench notebooks sample lab lint lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-latest: $(BIN)/uv  ## the tests with the newest packages that pyproject.tom
 	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev]"
 	.venv-latest/bin/python -m pytest -q tests
 	.venv-latest/bin/python -m pytest -q --nbval-lax notebooks/
+
+bench: $(VENV)/.installed  ## measure what many tasks cost on this CPU; the record goes to data/benchmarks/
+	$(BIN)/python tests/benchmarks/model.py --out data/benchmarks
 
 notebooks: $(VENV)/.installed  ## execute the notebooks and store their outputs
 	$(BIN)/python notebooks/execute.py

@@ -26,27 +26,31 @@ HRNET_CHANNELS = (18, 36, 72, 144)  # the widths of HRNet-W18
 
 
 class Decoder(nn.Sequential):
-    """A fusion and a head under their names: maps (B, C_i, H_i, W_i) -> logits (B, outputs, h, w)."""
+    """A fusion and a head under their names: maps (B, C_i, H_i, W_i) -> logits (B, outputs, h, w).
+
+    Called, it is the one after the other; ``decode`` gives the same for less work, and is what the model runs.
+    """
 
     def __init__(self, fusion: nn.Module, head: nn.Sequential):
         super().__init__(OrderedDict(fusion=fusion, head=head))
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """``head(fusion(maps))``."""
-        return self.decode(self.fusion.project(maps))
-
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
-        """Logits of maps that the fusion has projected already."""
+        """The logits of maps that the fusion has projected, ``fusion.project(...)``.
+
+        A head's first 1x1 convolution is made before anything is resized, and in evaluation it does what the BatchNorm
+        after it would do; on a CPU evaluation goes image by image.
+        """
         first, *rest = self.head
         if not (isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1)):
             return self.head(concat_at_finest(maps))
         matrix, bias = first.weight.flatten(1), first.bias
-        images = 1 if pieces_pay(maps[0]) and not self.training else len(maps[0])
         if isinstance(rest[0], nn.BatchNorm2d) and not rest[0].training:
             matrix, bias = _with_norm(matrix, bias, rest.pop(0))
         rest = nn.Sequential(*rest)
-        pieces = zip(*(m.split(images) for m in maps), strict=True)
-        return torch.cat([rest(mix_at_finest(piece, matrix, bias)) for piece in pieces])
+        if self.training or not pieces_pay(maps[0]):
+            return rest(mix_at_finest(maps, matrix, bias))
+        images = zip(*(m.split(1) for m in maps), strict=True)
+        return torch.cat([rest(mix_at_finest(image, matrix, bias)) for image in images])
 
 
 def _with_norm(matrix: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

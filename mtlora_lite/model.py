@@ -86,10 +86,9 @@ class MultiTaskModel(nn.Module):
         pyramids = self.backbone(images, streams, projections)
         logits = {}
         for task in wanted:
-            decoder = self.decoders[task]
-            run = decoder if projections is None else decoder.decode
-            logits[task] = resize_logits(run(pyramids[task]), images.shape[-2:])  # (B, C_task, H, W)
-        return logits
+            decoder, maps = self.decoders[task], pyramids[task]
+            logits[task] = decoder.decode(maps if projections else decoder.fusion.project(maps))
+        return {task: resize_logits(each, images.shape[-2:]) for task, each in logits.items()}
 
     def _known(self, tasks: Sequence[str]) -> tuple[str, ...]:
         missing = [task for task in check_tasks(tasks) if task not in self.tasks]

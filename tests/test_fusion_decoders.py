@@ -107,7 +107,7 @@ def test_mixing_before_resizing_equals_mixing_after_in_outputs_and_gradients(siz
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", DECODERS)
-def test_a_decoder_is_its_head_after_its_fusion_in_outputs_and_gradients(name, training):
+def test_decoding_projected_maps_equals_the_decoder_in_outputs_and_gradients(name, training):
     decoder = build_decoder(name, TINY, num_outputs=3).double().train(training)
     for module in decoder.modules():
         if isinstance(module, nn.BatchNorm2d):  # statistics and weights that are not those of an initialisation
@@ -119,7 +119,7 @@ def test_a_decoder_is_its_head_after_its_fusion_in_outputs_and_gradients(name, t
             module.p = 0.0
     maps = [m.double() for m in pyramid(batch=3)]
     results = []
-    for run in (decoder, lambda m: decoder.head(decoder.fusion(m))):
+    for run in (decoder, lambda m: decoder.decode(decoder.fusion.project(m))):
         leaves = [m.clone().requires_grad_() for m in maps]
         output = run(leaves)
         direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -271,3 +271,14 @@ def test_errors_name_what_exists(build, small_swin):
         build(tasks=("sal",))(torch.randn(1, 3, 64, 96), ("depth",))
     with pytest.raises(ValueError, match="single_task trains one task per model"):
         build("single_task")
+
+
+def test_an_exported_graph_takes_any_number_of_images(build, images):
+    """Work in pieces is for running on a CPU: a graph must not depend on the number of images it was made with."""
+    model = build(tasks=("sal", "depth")).merge()
+    count = torch.export.Dim("count", min=1, max=16)
+    graph = torch.export.export(model, (images,), dynamic_shapes=({0: count},), strict=False).module()
+    more = torch.randn(5, 3, 64, 96)
+    with torch.no_grad():
+        for task, logits in model(more).items():
+            torch.testing.assert_close(graph(more)[task], logits, atol=1e-5, rtol=1e-5)

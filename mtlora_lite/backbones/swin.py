@@ -72,8 +72,9 @@ class ForkedBlock(SwinTransformerBlock):
         layers = {"proj": self.proj, "fc1": self.mlp.fc1, "fc2": self.mlp.fc2}
         updates = {k: layer.updates(tasks) for k, layer in layers.items() if isinstance(layer, MTLoRALinear)}
         # Each stream and sample draws its own drop-path mask, as in the paper's code: 0, or 1 / probability to stay.
-        ones = x.new_ones((1 + len(tasks)) * len(x), 1, 1, 1)
-        kept = [drop_path(ones).unflatten(0, (-1, len(x))) for drop_path in (self.drop_path1, self.drop_path2)]
+        streams, samples = 1 + len(tasks), x.shape[0]
+        ones = x.new_ones(streams * samples, 1, 1, 1)
+        kept = [drop(ones).unflatten(0, (streams, samples)) for drop in (self.drop_path1, self.drop_path2)]
         rows = _rows_per_strip(x)
         strips = [
             self._run_strip(*strip, updates, kept, leave)
