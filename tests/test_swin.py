@@ -129,14 +129,14 @@ def test_strips_change_nothing(odd, monkeypatch, tasks):
     tasks = TASKS if odd.tasks_feed_shared else tasks  # there none can be left out
     images, results = torch.randn(2, 3, 64, 96, dtype=torch.float64), []
     for tokens in (1, 150, 10**6):  # two rows, a few, all: 16 rows of 24, 8 of 12, 4 of 6, 2 of 3 in a batch of 2
-        monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", tokens)
+        monkeypatch.setattr("mtlora_lite.backbones.fork.STRIP_TOKENS", tokens)
         results.append(maps_and_gradients(odd, lambda: odd(images, tasks), tasks))
     torch.testing.assert_close(results[1:], results[:1] * 2, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
 def test_projecting_at_once_is_projecting_the_features(odd, monkeypatch, merged):
-    monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", 150)
+    monkeypatch.setattr("mtlora_lite.backbones.fork.STRIP_TOKENS", 150)
     odd.train(not merged)
     if merged:
         for module in odd.modules():
@@ -160,7 +160,7 @@ def test_projecting_at_once_is_projecting_the_features(odd, monkeypatch, merged)
 
 def test_strips_share_the_drop_path_masks_of_a_sample(small_swin, monkeypatch):
     """Of each sample either all rows pass the last block of a stage or none do."""
-    monkeypatch.setattr("mtlora_lite.backbones.swin.STRIP_TOKENS", 1)
+    monkeypatch.setattr("mtlora_lite.backbones.fork.STRIP_TOKENS", 1)
     backbone = adapted(small_swin(drop_path_rate=0.5, depths=(1, 1, 1, 1)), dropout=0.0).train()
     block = backbone.layers[3].blocks[0]
     x = torch.randn(64, 6, 4, 96)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mtlora_lite.backbones import SwinBackbone, parameter_group
-from mtlora_lite.backbones.swin import BLOCK_LINEARS, PARAMETER_GROUPS, TARGETS, per_stage, per_task_and_stage
+from mtlora_lite.backbones.swin import BLOCK_LINEARS, PARAMETER_GROUPS, TARGETS
 from mtlora_lite.lora import COMBINE_MODES, LoRALinear, MTLoRALinear
 
 PerStage = float | Sequence[float]
@@ -90,3 +90,25 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
     backbone.adapt(options.targets, shared, None if options.combine == "lora_only" else shared_and_private)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(parameter_group(name) in ("lora", *options.train))
+
+
+def per_stage(value: float | Sequence[float], num_stages: int, what: str) -> tuple[float, ...]:
+    """One number per stage out of one number or a sequence of ``num_stages``; anything else is a ``ValueError``."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * num_stages
+    if len(values) != num_stages:
+        raise ValueError(f"{what} is one number or one per stage: the backbone has {num_stages} stages, got {values}.")
+    return values
+
+
+def per_task_and_stage(
+    value: float | Sequence[float] | Mapping[str, float | Sequence[float]],
+    tasks: Sequence[str],
+    num_stages: int,
+    what: str,
+) -> dict[str, tuple[float, ...]]:
+    """``{task: one number per stage}`` out of one number, one per stage, or a mapping from tasks to either."""
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(tasks, value)
+    if set(value) != set(tasks):
+        raise ValueError(f"{what} needs one entry per task ({', '.join(tasks)}), got {', '.join(value) or 'none'}.")
+    return {task: per_stage(value[task], num_stages, f"{what}[{task!r}]") for task in tasks}
