@@ -158,10 +158,18 @@ class MTLoRALinear(LoRALinear):
             super().merge()
 
     def forward(
-        self, x: Tensor, x_tasks: Tensor | None = None, tasks: Sequence[str] | None = None
+        self, x: Tensor, x_tasks: Tensor | None = None, tasks: "Sequence[str] | Updates | None" = None
     ) -> tuple[Tensor, Tensor]:
-        """The shared output and the stacked outputs of ``tasks`` (default: all, in the order of ``self.tasks``)."""
-        return self.apply_updates(x, x_tasks, self.updates(tasks or self.tasks))
+        """The shared output and the stacked outputs of ``tasks`` (default: all, in the order of ``self.tasks``).
+
+        Where the layer is called often, ``tasks`` may be the tasks' ``updates(...)``, stacked once.
+        """
+        down, up = tasks if isinstance(tasks, Updates) else self.updates(tasks or self.tasks)
+        shared, anchor, dropped = self.run_shared(x)
+        outputs = _raise(anchor, _lower(dropped, x_tasks, down), up)
+        if self.combine == "addition":
+            shared = anchor + self.lora_norm(outputs.sum(0))
+        return shared, outputs
 
     def updates(self, tasks: Sequence[str]) -> "Updates":
         """The private updates of ``tasks``; smaller ranks are filled up with zeros, which add nothing."""
@@ -172,14 +180,6 @@ class MTLoRALinear(LoRALinear):
             downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)))
             ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
         return Updates(torch.stack(downs), torch.stack(ups))
-
-    def apply_updates(self, x: Tensor, x_tasks: Tensor | None, updates: "Updates") -> tuple[Tensor, Tensor]:
-        """``forward`` with updates that were stacked once for many calls."""
-        shared, anchor, dropped = self.run_shared(x)
-        outputs = _raise(anchor, _lower(dropped, x_tasks, updates.down), updates.up)
-        if self.combine == "addition":
-            shared = anchor + self.lora_norm(outputs.sum(0))
-        return shared, outputs
 
     def run_shared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The shared output, what the tasks' outputs start from (``anchor``), and the input of the updates, d(x)."""

@@ -40,7 +40,9 @@ class ForkedBlock(SwinTransformerBlock):
         self.proj = self.attn.proj
         self.attn.proj = nn.Identity()
 
-    def forward(self, x: Tensor, tasks: Sequence[str], finish: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, tasks: Sequence[str], finish: Callable[[Tensor], Tensor] = lambda x_tasks: x_tasks
+    ) -> tuple[Tensor, Tensor]:
         """Run the shared stream and the streams of ``tasks``.
 
         After attention all work is per token, so it is done strip by strip: a strip of all streams fits the
@@ -97,7 +99,7 @@ def _linear(
 ) -> tuple[Tensor, Tensor | None]:
     """Apply a layer to all streams; one without task updates treats every stream alike."""
     if updates is not None:
-        return layer.apply_updates(x, x_tasks, updates)
+        return layer(x, x_tasks, updates)
     return layer(x), None if x_tasks is None else layer(x_tasks)
 
 
@@ -114,30 +116,49 @@ def _add(
     return torch.addcmul(x, y, kept[0]), x_tasks
 
 
-def leave(merging: nn.Module, projection: Tensor | None, x_tasks: Tensor) -> Tensor:
-    """What becomes of the tasks' streams (T, B, H, W, C) after the last block: patch merging, whose weights are shared.
+def merge_patches(merging: nn.Module, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Patch merging of all streams in one call; its weights are shared."""
+    if x_tasks is None:
+        return merging(x), None
+    streams = merging(torch.cat([x[None], x_tasks]).flatten(0, 1))  # ((1 + T)·B, H/2, W/2, 2C)
+    streams = streams.unflatten(0, (1 + len(x_tasks), -1))
+    return streams[0], streams[1:]
 
-    With a ``projection`` (T, c, 2C) it follows at once, and the two matrices are multiplied first: c · 4C numbers
-    instead of 2C · 4C, where c may be a tenth of 2C.
+
+def product_pays(merging: nn.Module, projection: Tensor, x: Tensor) -> bool:
+    """Whether to multiply the matrices of patch merging and a projection (T, c, 2C) before they meet the tokens.
+
+    The product costs as much as merging c tokens, so it must serve more than that. Counted is one image: a graph must
+    not depend on their number.
+    """
+    return isinstance(merging, nn.Identity) or x.shape[1] * x.shape[2] // 4 > 2 * projection.shape[1]
+
+
+def merge_and_project(merging: nn.Module, projection: Tensor) -> Callable[[Tensor], Tensor]:
+    """Patch merging and then a matrix of each task (T, c, 2C), as one matrix per task: for streams (T, B, H, W, C).
+
+    That one has c · 4C numbers, where merging alone has 2C · 4C, and c may be a tenth of 2C.
     """
     if isinstance(merging, nn.Identity):
-        return x_tasks if projection is None else _matmul(x_tasks, projection)
-    if projection is None:
-        return merging(x_tasks.flatten(0, 1)).unflatten(0, x_tasks.shape[:2])
+        return partial(multiply, matrices=projection)
     norm, reduction = merging.norm, merging.reduction
-    x_tasks = _neighbours(x_tasks)  # (T, B, H/2, W/2, 4C)
-    x_tasks = F.layer_norm(x_tasks, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    if not isinstance(reduction, LoRALinear):
-        return _matmul(x_tasks, projection @ reduction.weight)
-    features = _matmul(x_tasks, projection @ reduction.linear.weight)
-    if reduction.merged:
-        return features
-    low = F.linear(reduction.dropout(x_tasks), reduction.lora_ta_A)
-    return features + _matmul(low, projection @ (reduction.scale * reduction.lora_ta_B))
+    adapted = isinstance(reduction, LoRALinear)
+    product = projection @ (reduction.linear if adapted else reduction).weight  # (T, c, 4C)
+    up = projection @ (reduction.scale * reduction.lora_ta_B) if adapted and not reduction.merged else None
+
+    def finish(x_tasks: Tensor) -> Tensor:
+        x_tasks = _neighbours(x_tasks)  # (T, B, H/2, W/2, 4C)
+        x_tasks = F.layer_norm(x_tasks, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        features = multiply(x_tasks, product)
+        if up is None:
+            return features
+        return features + multiply(F.linear(reduction.dropout(x_tasks), reduction.lora_ta_A), up)
+
+    return finish
 
 
-def _matmul(x_tasks: Tensor, matrices: Tensor) -> Tensor:
-    """(T, ..., in) times each task's (out, in)."""
+def multiply(x_tasks: Tensor, matrices: Tensor) -> Tensor:
+    """The tasks' (T, ..., in) times each one's (out, in)."""
     tasks = len(matrices)
     flat = torch.bmm(x_tasks.reshape(tasks, -1, x_tasks.shape[-1]), matrices.transpose(1, 2))
     return flat.unflatten(1, x_tasks.shape[1:-1])

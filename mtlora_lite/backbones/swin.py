@@ -17,13 +17,12 @@ Sources: Swin, Liu et al., ICCV 2021, arXiv 2103.14030; MTLoRA, Agiza et al., CV
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from mtlora_lite.backbones.fork import ForkedBlock, leave
+from mtlora_lite.backbones.fork import ForkedBlock, merge_and_project, merge_patches, multiply, product_pays
 from mtlora_lite.lora import MTLoRALinear
 
 BLOCK_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
@@ -91,10 +90,9 @@ class SwinBackbone(nn.Module):
         x = self.patch_embed(images)  # (B, H/4, W/4, C)
         levels = []
         for (stage, merging), projection in zip(self._stages(), projections or [None] * self.num_stages, strict=True):
-            x, maps = _run_blocks(stage.blocks, x, tasks, partial(leave, merging, projection))
-            x = merging(x)
-            if maps is None:  # one stream for all
-                maps = [x] * len(tasks) if projection is None else [F.linear(x, matrix) for matrix in projection]
+            for block in stage.blocks[:-1]:
+                x = block(x)
+            x, maps = _end_stage(stage.blocks[-1], merging, x, tasks, projection)
             levels.append([features.permute(0, 3, 1, 2) for features in maps])  # (B, C_i, H_i, W_i) of each task
         return {task: list(maps) for task, maps in zip(tasks, zip(*levels, strict=True), strict=True)}
 
@@ -137,13 +135,19 @@ def _replace(module: nn.Module, path: str, make: Callable[[nn.Linear], nn.Module
     setattr(owner, name, make(getattr(owner, name)))
 
 
-def _run_blocks(
-    blocks: nn.Sequential, x: Tensor, tasks: Sequence[str], finish: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor | None]:
-    for block in blocks[:-1]:
-        x = block(x)
-    last = blocks[-1]
-    return last(x, tasks, finish) if isinstance(last, ForkedBlock) else (last(x), None)
+def _end_stage(
+    block: nn.Module, merging: nn.Module, x: Tensor, tasks: Sequence[str], projection: Tensor | None
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """The last block of a stage and the patch merging after it: the shared stream, and each task's features."""
+    forks = isinstance(block, ForkedBlock)
+    if forks and projection is not None and product_pays(merging, projection, x):
+        x, maps = block(x, tasks, merge_and_project(merging, projection))
+        return merging(x), maps
+    x, x_tasks = block(x, tasks) if forks else (block(x), None)
+    x, x_tasks = merge_patches(merging, x, x_tasks)
+    if x_tasks is None:  # one stream for all
+        return x, [x] * len(tasks) if projection is None else [F.linear(x, matrix) for matrix in projection]
+    return x, x_tasks if projection is None else multiply(x_tasks, projection)
 
 
 def parameter_group(name: str) -> str:
