@@ -37,6 +37,7 @@ from oracle import Setting, task_pyramids
 from test_oracle import oracle_name
 
 import mtlora_lite as ml
+from mtlora_lite.records import write_atomically
 from mtlora_lite.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -285,13 +286,14 @@ def main() -> None:
     print(f"unmerged = merged = oracle: largest deviation of a logit {worst:.1e}", flush=True)
     record = where | {"setting": {"backbone": BACKBONE, **vars(options), "out": None}, "largest_deviation": worst}
     for kind in PRECISIONS[options.device]:
-        for make in (inference, ranks, training):
+        for make in (inference, training, ranks):
             if options.tables is None or make.__name__ in options.tables:
                 record[f"{make.__name__}, {kind}"] = make(options, kind)
+                if options.out:  # after every table, so that nothing is lost
+                    options.out.mkdir(parents=True, exist_ok=True)
+                    path = options.out / f"{where['date']}-{options.device}.json"
+                    write_atomically(path, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{where['date']}-{options.device}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
         print(f"\nWritten: {path}")
 
 
