@@ -38,7 +38,7 @@ def load_photo(path: str | Path) -> Image.Image:
             with Image.open(path) as image:
                 if max(image.size) > MAX_SIDE:  # a JPEG is decoded at a fraction of its size, in little memory
                     image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
-                return _to_rgb(image)
+                return to_rgb(image)
     except UnidentifiedImageError as error:
         raise PhotoError(f"{path} is not an image that can be read; JPEG, PNG, WebP and TIFF can.") from error
     except Image.DecompressionBombError as error:
@@ -67,7 +67,8 @@ def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device).view(3, 1, 1)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow to upright 8-bit RGB."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey, whose conversion in Pillow clips instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))

@@ -26,7 +26,7 @@ LOCK = requirements((ROOT / "requirements.lock").read_text().splitlines())
 
 
 @pytest.mark.parametrize("python", ["3.11.4", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("group", ["dependencies", "dev"])
+@pytest.mark.parametrize("group", ["dependencies", "dev", "onnx", "video"])
 def test_the_lock_holds_a_version_within_the_range_of_every_dependency(group, python):
     environment = default_environment() | {
         "python_full_version": python, "python_version": ".".join(python.split(".")[:2]),
@@ -86,6 +86,7 @@ def test_an_installed_package_reads_its_own_data_and_writes_to_the_users_cache(w
 
 
 def test_importing_the_package_does_not_import_what_only_some_commands_need():
-    code = "import sys, mtlora_lite; print([m for m in ('ipywidgets', 'tyro', 'pooch') if m in sys.modules])"
+    names = ("ipywidgets", "tyro", "pooch", "onnx", "onnxruntime", "onnxscript", "av")
+    code = f"import sys, mtlora_lite; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
