@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -28,11 +29,14 @@ from mtlora_lite.backbones import (
     is_weights_file,
     parameter_group,
 )
+from mtlora_lite.card import Facts, write_card
 from mtlora_lite.decoders import build_decoder
 from mtlora_lite.fusion import ProjectFusion
+from mtlora_lite.folding import fold_for_good, is_merged
+from mtlora_lite.hub import download, names_repo, upload
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
-from mtlora_lite.records import write_atomically
+from mtlora_lite.records import as_json, write_atomically
 from mtlora_lite.tasks import check_tasks, task_channels
 
 WEIGHTS_FILE = "model.safetensors"
@@ -47,6 +51,7 @@ class ModelConfig:
         backbone: the name, file of weights or shape it was built from; None when a module was given.
         channels: outputs per pixel of every task.
         options: the method's own options, complete.
+        folded: whether the shared updates lie in the weights for good, see ``folding``.
     """
 
     method: str
@@ -59,6 +64,7 @@ class ModelConfig:
     decoder_options: Mapping[str, Any]
     channels: Mapping[str, int]
     options: Mapping[str, Any] = field(default_factory=dict)
+    folded: bool = False
 
 
 class MultiTaskModel(nn.Module):
@@ -72,6 +78,7 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.decoders = nn.ModuleDict(decoders)
         self.config = config
+        self.results: Mapping[str, Any] | None = None  # how it scored, if that is known; see ``save_pretrained``
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -80,7 +87,7 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Predict all tasks, or only those named, in one backbone pass."""
-        wanted = self.tasks if tasks is None else self._known(tasks)
+        wanted = self.tasks if tasks is None else known_tasks(tasks, self.tasks)
         streams = self.tasks if self.backbone.tasks_feed_shared else wanted
         projections = _first_matrices([self.decoders[task].fusion for task in streams])
         pyramids = self.backbone(images, streams, projections)
@@ -90,11 +97,10 @@ class MultiTaskModel(nn.Module):
             logits[task] = decoder.decode(maps if projections else decoder.fusion.project(maps))
         return {task: resize_logits(each, images.shape[-2:]) for task, each in logits.items()}
 
-    def _known(self, tasks: Sequence[str]) -> tuple[str, ...]:
-        missing = [task for task in check_tasks(tasks) if task not in self.tasks]
-        if missing:
-            raise ValueError(f"This model has no task {missing[0]!r}. Its tasks: {', '.join(self.tasks)}.")
-        return tuple(tasks)
+    def train(self, mode: bool = True) -> "MultiTaskModel":
+        """Switch to training or evaluation; how the model scored is forgotten in training, for its weights change."""
+        self.results = None if mode else self.results
+        return super().train(mode)
 
     def merge(self) -> "MultiTaskModel":
         """Fold TA-LoRA into the frozen weights wherever no task reads the unfolded ones; idempotent.
@@ -115,18 +121,23 @@ class MultiTaskModel(nn.Module):
     def _adapted_layers(self) -> list[LoRALinear]:
         return [module for module in self.modules() if isinstance(module, LoRALinear)]
 
-    def save_pretrained(self, directory: str | Path, *, full: bool = False) -> Path:
-        """Write ``model.safetensors`` and ``config.json`` into a folder and return it.
+    def save_pretrained(
+        self, directory: str | Path, *, full: bool = False, results: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write ``model.safetensors``, ``config.json`` and a card, ``README.md``, into a folder and return it.
 
         Args:
-            directory: made if it does not exist; files are replaced atomically.
+            directory: made if it does not exist; files are replaced atomically, but for a card that was edited.
             full: also write the frozen weights. They are written in any case when they cannot be had again by the
                 backbone's name (not pre-trained, or given as a module).
+            results: how the model scores, as a run's ``metrics.json`` has it, for the card; it is kept in
+                ``config.json`` and in ``self.results``. None: what ``self.results`` says.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        self.results = as_json(self.results if results is None else results)
         full = full or not self.config.pretrained or self.config.backbone is None
-        merged = any(layer.merged for layer in self._adapted_layers())
+        merged = is_merged(self)
         state = self.unmerge().state_dict()
         if not full:
             trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -134,35 +145,70 @@ class MultiTaskModel(nn.Module):
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
             record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
+        record |= {"results": self.results} if self.results else {}
         write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(_contiguous(state))))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+        write_card(directory, self._facts(directory.resolve().name, directory / WEIGHTS_FILE, full))
         if merged:
             self.merge()
         return directory
 
-    @classmethod
-    def from_pretrained(cls, directory: str | Path, *, backbone: BackboneSpec | None = None) -> "MultiTaskModel":
-        """Build the model that ``save_pretrained`` wrote, in evaluation mode.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        full: bool = False,
+        results: Mapping[str, Any] | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Upload model",
+    ) -> str:
+        """Save the model to the Hugging Face hub, where ``from_pretrained(repo_id)`` finds it; returns its address.
 
         Args:
-            directory: the folder.
+            repo_id: ``owner/name``; made if it does not exist.
+            full: as for ``save_pretrained``.
+            results: as for ``save_pretrained``.
+            private: whether a new repository is; None: as the owner's account has it.
+            token: None: the one that ``hf auth login`` stored.
+            message: of the commit.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, full=full, results=results)
+            full = json.loads((Path(folder) / CONFIG_FILE).read_text())["full"]
+            write_card(Path(folder), self._facts(repo_id, Path(folder) / WEIGHTS_FILE, full))
+            return upload(Path(folder), repo_id, private=private, token=token, message=message)
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, *, backbone: BackboneSpec | None = None, revision: str | None = None
+    ) -> "MultiTaskModel":
+        """Build the model that ``save_pretrained`` or ``push_to_hub`` wrote, in evaluation mode.
+
+        Args:
+            directory: the folder, or ``owner/name`` on the Hugging Face hub.
             backbone: what to adapt in place of what the saved model was built from: needed where that was a module, or
                 a file of weights that is now elsewhere.
+            revision: branch, tag or commit on the hub; None: its main branch.
 
         Raises:
-            FileNotFoundError: the folder does not hold a saved model.
+            FileNotFoundError: the folder does not hold a saved model, or there is none of that name on the hub.
+            ConnectionError: it is not in the hub's cache here, and the hub cannot be reached.
             ValueError: the weights cannot be read, or the frozen ones are not those the adapters were trained on.
         """
+        if names_repo(directory):
+            directory = download(Path(directory).as_posix(), (CONFIG_FILE, WEIGHTS_FILE), revision)
         directory = Path(directory)
         if not (directory / CONFIG_FILE).is_file():
             raise FileNotFoundError(f"{directory} holds no saved model: there is no {CONFIG_FILE} in it.")
-        record = json.loads((directory / CONFIG_FILE).read_text())
-        full, frozen = record.pop("full"), record.pop("frozen_sha256")
+        record = _read_record(directory / CONFIG_FILE)
+        full, frozen, results = record.pop("full"), record.pop("frozen_sha256"), record.pop("results", None)
         config = _config_from_record(record)
         backbone = config.backbone if backbone is None else backbone
         if backbone is None:
             raise ValueError(f"{directory} was built from a backbone module: pass it as backbone=...")
         model = _assemble(config, backbone, config.pretrained and not full)
+        model.results = results
         state = _read_weights(directory / WEIGHTS_FILE)
         missing, unexpected = model.load_state_dict(state, strict=False)
         expected = set() if full else {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -175,6 +221,18 @@ class MultiTaskModel(nn.Module):
                 "use the same pre-trained backbone, or save with full=True."
             )
         return model.eval()
+
+    def _facts(self, name: str, weights: Path, full: bool) -> Facts:
+        """What the model's card says."""
+        backbone = self.config.backbone
+        if not isinstance(backbone, str):
+            backbone = f"a Swin of width {built_shape(self.backbone)['embed_dim']}"
+        trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        total = sum(parameter.numel() for parameter in self.parameters())
+        return Facts(
+            name, self.config.method, self.config.options, Path(backbone).name, self.config.img_size,
+            self.config.channels, self.config.folded, full, (trained, total), weights.stat().st_size, self.results,
+        )  # fmt: skip
 
     def frozen_hash(self) -> str:
         """SHA-256 over the backbone's frozen linear weights: what an adapter file is good for."""
@@ -236,6 +294,8 @@ def build_model(
 def _assemble(config: ModelConfig, backbone: BackboneSpec, pretrained: bool) -> MultiTaskModel:
     body = build_backbone(backbone, img_size=config.img_size, pretrained=pretrained, drop_path=config.drop_path)
     get_method(config.method).adapt(body, config.tasks, method_options(config.method, config.options))
+    if config.folded:
+        fold_for_good(body)
     decoders = {
         task: build_decoder(config.decoder, body.feature_channels, channels, **config.decoder_options)
         for task, channels in config.channels.items()
@@ -253,6 +313,13 @@ def _config_from_record(record: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**(record | read))
 
 
+def known_tasks(wanted: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """The tasks that are wanted, as a tuple; ``ValueError`` for one that a model of ``tasks`` does not have."""
+    if missing := [task for task in check_tasks(wanted) if task not in tasks]:
+        raise ValueError(f"This model has no task {missing[0]!r}. Its tasks: {', '.join(tasks)}.")
+    return tuple(wanted)
+
+
 def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Bring logits (B, C, h, w) to a height and width, bilinearly."""
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)  # (B, C_task, H, W)
@@ -264,6 +331,17 @@ def _first_matrices(fusions: Sequence[nn.Module]) -> list[Tensor] | None:
         return None
     levels = zip(*(fusion.convs for fusion in fusions), strict=True)
     return [torch.stack([conv.weight.flatten(1) for conv in level]) for level in levels]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The content of a ``config.json``; ``ValueError`` where that is not one of a saved model."""
+    try:
+        record = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again.") from error
+    if not isinstance(record, dict) or not {"method", "tasks", "full", "frozen_sha256"} <= record.keys():
+        raise ValueError(f"{path} is not of a model that this package saved.")
+    return record
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
