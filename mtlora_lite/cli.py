@@ -16,6 +16,7 @@ import tyro
 
 from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
+from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
 from mtlora_lite.archives import SOURCES
 from mtlora_lite.config import (
@@ -33,7 +34,7 @@ from mtlora_lite.decoders import DECODERS
 from mtlora_lite.distributed import disconnect, is_main
 from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
-from mtlora_lite.export import ExportConfig, export
+from mtlora_lite.extras import MissingExtraError
 from mtlora_lite.interrupts import Interrupted
 from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.methods import METHODS
@@ -194,11 +195,9 @@ def run_data(config: DataConfig) -> int:
     return main(["data", "--help"])
 
 
-def run_export(config: ExportConfig) -> int:
+def run_export(config: exporting.ExportConfig) -> int:
     """Run ``export``."""
-    model = export(config)
-    print(parameter_report(model).rename_axis(None).map(lambda count: f"{count:,}").to_string())
-    print(f"\nWrote {config.out}.")
+    print(exporting.summary(exporting.export(config)))
     return 0
 
 
@@ -245,7 +244,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "compare": (comparing.CompareConfig, run_compare),
     "params": (ParamsConfig, run_params),
     "data": (DataConfig, run_data),
-    "export": (ExportConfig, run_export),
+    "export": (exporting.ExportConfig, run_export),
 }
 DESCRIPTION = "\n".join([
     "Parameter-efficient multi-task learning for dense vision. Start with: mtlora demo",
@@ -255,7 +254,8 @@ DESCRIPTION = "\n".join([
 ])  # fmt: skip
 # What stands for the value of an option in --help, by the name of its field; otherwise its type does.
 VALUES: dict[str, str] = {
-    "photos": "PHOTO ...",
+    "photos": "PHOTO|VIDEO|FOLDER ...",
+    "to": f"{{{','.join(exporting.FORMS)}}}",
     "name": f"{{{','.join(SOURCES)}}}|ADDRESS",
     "archive": "FILE",
     "folder": "FOLDER",
@@ -276,7 +276,7 @@ VALUES: dict[str, str] = {
 }
 POSITIONAL = ("name",)  # given by its place, as everything is that has no default
 # What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
-USER_ERRORS = (ValueError, OSError, MemoryError, BrokenFileError, FloatingPointError)
+USER_ERRORS = (ValueError, OSError, MemoryError, BrokenFileError, FloatingPointError, MissingExtraError)
 
 
 def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlora_lite.backbones import swin_shape
 from mtlora_lite.backbones.checkpoints import COMPUTED_BUFFERS, check_fit
 from mtlora_lite.backbones.swin import TARGETS
-from mtlora_lite.lora import LoRALinear
+from mtlora_lite.folding import is_merged
 from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.records import write_atomically
 from mtlora_lite.unpickle import find_state_dict, read_state_dict
@@ -88,7 +88,9 @@ def official_state_dict(model: MultiTaskModel) -> dict[str, Tensor]:
             f"The released code has no {model.config.method!r} with decoder {model.config.decoder!r}: it has mtlora "
             f"and mtlora_plus, with {' or '.join(HEADS)}."
         )
-    if any(module.merged for module in model.modules() if isinstance(module, LoRALinear)):
+    if model.config.folded:
+        raise ValueError("The updates lie in the weights for good: take the checkpoint that this model was made of.")
+    if is_merged(model):
         raise ValueError("The updates are merged into the weights: call model.unmerge() before saving.")
     computed = {name: value for name, value in model.named_buffers() if name.endswith(COMPUTED_BUFFERS)}
     return {

@@ -9,7 +9,14 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
 from mtlora_lite.backbones import embedded as _embedded  # noqa: F401 (registers the embedded names with timm)
-from mtlora_lite.backbones.checkpoints import built_shape, hub_weights, is_weights_file, load_swin, swin_shape
+from mtlora_lite.backbones.checkpoints import (
+    built_shape,
+    hub_weights,
+    is_weights_file,
+    load_swin,
+    swin_shape,
+    timm_state_dict,
+)
 from mtlora_lite.backbones.swin import SwinBackbone, parameter_group
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES
 
@@ -27,6 +34,7 @@ __all__ = [
     "is_weights_file",
     "parameter_group",
     "swin_shape",
+    "timm_state_dict",
 ]
 
 

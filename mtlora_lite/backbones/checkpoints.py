@@ -14,9 +14,10 @@ from typing import Any
 from timm.layers import resize_rel_pos_bias_table
 from timm.models import get_pretrained_cfg
 from timm.models.swin_transformer import SwinTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlora_lite.backbones.swin import SwinBackbone
+from mtlora_lite.lora import LoRALinear
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES, read_state_dict
 
 TABLE = "relative_position_bias_table"
@@ -64,6 +65,32 @@ def built_shape(backbone: SwinBackbone) -> dict[str, Any]:
         "num_heads": [attention.num_heads for attention in first],
         "window_size": [list(attention.window_size) for attention in first],  # cut to the map where that is smaller
     }
+
+
+def timm_state_dict(backbone: SwinBackbone) -> dict[str, Tensor]:
+    """The shared stream of a backbone as weights of a plain Swin of timm, shared updates folded into them.
+
+    Private updates are left out. The final norm, which a backbone here does not have, is as timm initialises it.
+
+    Raises:
+        ValueError: the shared stream reads the task streams (``addition``), so that no plain Swin has its outputs.
+    """
+    if backbone.tasks_feed_shared:
+        raise ValueError(
+            "With combine='addition' the shared stream reads the streams of the tasks: it fits into no plain Swin."
+        )
+    state = backbone.state_dict()
+    for name, layer in backbone.named_modules():
+        if isinstance(layer, LoRALinear) and layer.lora_ta_A is not None and not layer.merged:
+            state[f"{name}.linear.weight"] = layer.linear.weight + layer.delta_weight()
+    plain = {
+        re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", re.sub(r"\.linear\.(\w+)$", r".\1", name)): value
+        for name, value in state.items()
+        if ".lora_" not in name
+    }
+    norm = nn.LayerNorm(backbone.feature_channels[-1])
+    plain |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
+    return {name: value.detach().cpu().contiguous() for name, value in plain.items()}
 
 
 def load_swin(path: str | Path, *, pretrained: bool = True, **options: Any) -> SwinTransformer:
