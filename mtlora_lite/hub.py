@@ -13,7 +13,8 @@ TIMEOUT = 10  # seconds to wait for the hub's first answer; its own client tries
 
 def names_repo(path: str | Path) -> bool:
     """Whether this can only be meant as ``owner/name`` on the hub: there is no such folder, nor one to hold it."""
-    looks_like_one = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", Path(path).as_posix()) is not None
+    text = path.as_posix() if isinstance(path, Path) else path
+    looks_like_one = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) is not None
     return looks_like_one and not Path(path).exists() and not Path(path).parent.is_dir()
 
 

@@ -168,5 +168,5 @@ def test_what_names_a_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch)
     Path("runs").mkdir()
     assert names_repo("owner/name")
     assert names_repo(Path("owner/name.v2"))
-    for path in ("runs/missing", "name", "a/b/c", "../name", "/abs/olute", "./name", tmp_path / "x"):
+    for path in ("runs/missing", "name", "a/b/c", "../name", "/abs/olute", "./name", "./owner/name", tmp_path / "x"):
         assert not names_repo(path)
