@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mtlora_lite.extras import require
 from mtlora_lite.methods import check_known
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ BALANCERS = {
     "pcgrad": "PCGrad", "upgrad": "UPGrad", "dualproj": "DualProj", "mgda": "MGDA", "imtl_g": "IMTLG",
     "aligned_mtl": "AlignedMTL", "config": "ConFIG", "graddrop": "GradDrop", "sum": "Sum",
 }  # fmt: skip
-INSTALL_TORCHJD = "Balancing gradients needs torchjd: pip install 'mtlora-lite[balance]'."
 
 # --------------------------------------------------------------------------------------------------------- weightings
 
@@ -141,7 +141,8 @@ class Balancer:
         weighting: whose parameters keep their own gradient, too.
 
     Raises:
-        ValueError: an unknown name, nothing that is shared, or torchjd is not installed.
+        ValueError: an unknown name, or nothing that is shared.
+        MissingExtraError: torchjd is not installed.
     """
 
     def __init__(
@@ -194,10 +195,9 @@ class Balancer:
 def build_aggregator(name: str) -> "Aggregator":
     """Look an aggregator of torchjd up by its name, one of ``BALANCERS``."""
     check_known("balancer", name, BALANCERS)
-    try:
-        from torchjd import aggregation
-    except ImportError as error:
-        raise ValueError(INSTALL_TORCHJD) from error
+    require("Balancing gradients", "torchjd")
+    from torchjd import aggregation
+
     return getattr(aggregation, BALANCERS[name])()
 
 

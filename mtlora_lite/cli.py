@@ -1,27 +1,21 @@
 """The command line: ``mtlora`` or ``python -m mtlora_lite``. Options are the fields of the commands' dataclasses."""
 
 import dataclasses
-import json
-import shlex
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, get_type_hints
+from typing import Any
 
 import pandas as pd
-import tyro
 
 from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
-from mtlora_lite.archives import SOURCES
+from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
     PAPER_TASKS,
-    PRECISIONS,
     PRESETS,
     SCENES,
     TrainConfig,
@@ -30,23 +24,17 @@ from mtlora_lite.config import (
     validation_set,
 )
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
-from mtlora_lite.decoders import DECODERS
-from mtlora_lite.distributed import disconnect, is_main
+from mtlora_lite.distributed import is_main
 from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
-from mtlora_lite.extras import MissingExtraError
-from mtlora_lite.interrupts import Interrupted
-from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.methods import METHODS
-from mtlora_lite.metrics import PROTOCOLS, headline_names
+from mtlora_lite.metrics import headline_names
 from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report
 from mtlora_lite.paths import command
-from mtlora_lite.prepared import ON_ERROR
 from mtlora_lite.records import write_json
-from mtlora_lite.references import PUBLISHED, gain_over, get_reference
+from mtlora_lite.references import gain_over, get_reference
 from mtlora_lite.runs import REFERENCE_FILE
 from mtlora_lite.tasks import TASKS
-from mtlora_lite.transforms import AUGMENTATIONS
 
 PAPER_RANKS = (16, 32, 64)
 
@@ -128,7 +116,9 @@ def run_train(command_line: TrainCommand) -> int:
         return 0
     print(format_scores(result.metrics))
     _print_gain(result.metrics, config)
-    print(f"\nWrote {config.out}/config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training).")
+    print(
+        f"\nWrote {config.out}/report.md, config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training)."
+    )
     print(f"Next: {command()} predict PHOTO.jpg --checkpoint {config.out}")
     return 0
 
@@ -235,8 +225,7 @@ def format_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
 
 # ---------------------------------------------------------------------------------------------------- the command line
 
-# A command: its options, whose docstring is its help, and what it does with them.
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+COMMANDS: Commands = {
     "demo": (demonstrating.DemoConfig, run_demo),
     "train": (TrainCommand, run_train),
     "eval": (EvalConfig, run_eval),
@@ -252,60 +241,6 @@ DESCRIPTION = "\n".join([
     "Methods:",
     *(f"  {name:14} {method.summary}" for name, method in METHODS.items()),
 ])  # fmt: skip
-# What stands for the value of an option in --help, by the name of its field; otherwise its type does.
-VALUES: dict[str, str] = {
-    "photos": "PHOTO|VIDEO|FOLDER ...",
-    "to": f"{{{','.join(exporting.FORMS)}}}",
-    "name": f"{{{','.join(SOURCES)}}}|ADDRESS",
-    "archive": "FILE",
-    "folder": "FOLDER",
-    "on_error": f"{{{','.join(ON_ERROR)}}}",
-    "config": "FILE",
-    "checkpoint": "FOLDER",
-    "tasks": f"{{{','.join(TASKS)}}} ...",
-    "method": f"{{{','.join(METHODS)}}}",
-    "decoder": f"{{{','.join(DECODERS)}}}",
-    "protocol": f"{{{','.join(PROTOCOLS)}}}",
-    "preset": f"{{{','.join(PRESETS)}}}",
-    "precision": f"{{{','.join(PRECISIONS)}}}",
-    "reference": f"FILE|{'|'.join(PUBLISHED)}",
-    "augment": f"{{{','.join(AUGMENTATIONS)}}} ...",
-    "rows": "METHOD ...",
-    "lrs": "FLOAT ...",
-    "seeds": "INT ...",
-}
-POSITIONAL = ("name",)  # given by its place, as everything is that has no default
-# What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
-USER_ERRORS = (ValueError, OSError, MemoryError, BrokenFileError, FloatingPointError, MissingExtraError)
-
-
-def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
-    """The dataclass of a command's options, with what tyro is to show of them, and other defaults for some."""
-    hints = get_type_hints(config)
-    fields = [
-        (option.name, _shown(option.name, hints[option.name]), _default_field(option, defaults))
-        for option in dataclasses.fields(config)
-    ]
-    # What is wrong with the values is said where they are used, in our words and not in tyro's.
-    names = {"__doc__": config.__doc__, "__post_init__": lambda self: None}
-    return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
-
-
-def _shown(name: str, hint: Any) -> Any:
-    """The type of an option with what tyro is to show of it."""
-    shown = Annotated[hint, tyro.conf.arg(metavar=VALUES.get(name), help_behavior_hint=_default)]
-    return tyro.conf.Positional[shown] if name in POSITIONAL else shown
-
-
-def _default(text: str) -> str:
-    """Nothing for a default of nothing: the description says what happens then."""
-    return "" if text in ("", "None") else f"(default: {text})"
-
-
-def _default_field(option: dataclasses.Field, defaults: Mapping[str, Any]) -> Any:
-    if option.name in defaults:
-        return field(default_factory=lambda: defaults[option.name])
-    return field(default=option.default, default_factory=option.default_factory)
 
 
 def _named_options(arguments: Sequence[str]) -> Mapping[str, Any]:
@@ -322,98 +257,13 @@ def _named_options(arguments: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _registry() -> tyro.constructors.ConstructorRegistry:
-    """How a mapping of options is written on the command line: KEY=VALUE, with VALUE in JSON or a plain word."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def options(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if info.type_origin is not Mapping:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs="*",
-            metavar="KEY=VALUE ...",
-            instance_from_str=lambda words: dict(_option(word) for word in words),
-            is_instance=lambda value: isinstance(value, Mapping),
-            str_from_instance=lambda value: [f"{key}={json.dumps(item)}" for key, item in value.items()],
-        )
-
-    return registry
-
-
-def _option(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if not (key and equals):
-        raise ValueError(f"An option is written KEY=VALUE, got {word!r}.")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["data"] and len(arguments) > 1:
-        return _run(DATA_COMMANDS, arguments[1:], "mtlora data", DataConfig.__doc__)
+        return run_one(DATA_COMMANDS, arguments[1:], "mtlora data", DataConfig.__doc__)
     try:
         options = _named_options(arguments)
     except ValueError as error:
-        return _fail(error)
-    return _run(COMMANDS, arguments, "mtlora", DESCRIPTION, {"train": options})
-
-
-def _run(
-    commands: Mapping[str, tuple[type, Callable[[Any], int]]],
-    arguments: Sequence[str],
-    prog: str,
-    description: str,
-    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> int:
-    """Run one of several commands; ``defaults`` replace those of their options, by the name of the command."""
-    parsed = tyro.extras.subcommand_cli_from_dict(
-        {name: _as_shown(config, defaults.get(name, {})) for name, (config, _) in commands.items()},
-        prog=prog,
-        description=description,
-        args=arguments,
-        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
-        registry=_registry(),
-    )
-    config, run = next((config, run) for config, run in commands.values() if isinstance(parsed, config))
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _say
-            return run(config(**vars(parsed)))
-    except USER_ERRORS as error:
-        return _fail(error)
-    except Interrupted as stop:
-        _tell(f"{stop}{_how_to_go_on(parsed, arguments)}")
-        return stop.status
-    except KeyboardInterrupt:
-        _tell("stopped")
-        return 130
-    finally:
-        disconnect()
-
-
-def _how_to_go_on(config: Any, arguments: Sequence[str]) -> str:
-    """The command that resumes the run that a command has left, where it can."""
-    if not hasattr(config, "resume"):
-        return ""
-    return f" Go on with: {command()} {shlex.join([*arguments, *([] if config.resume else ['--resume'])])}"
-
-
-def _fail(error: Exception) -> int:
-    _tell(f"error: {error}")
-    return 2
-
-
-def _say(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning without the place in the source that gave it."""
-    _tell(f"warning: {message}")
-
-
-def _tell(text: str) -> None:
-    """To people, once, however many processes there are."""
-    if is_main():
-        print(text, file=sys.stderr)
+        return fail(error)
+    return run_one(COMMANDS, arguments, "mtlora", DESCRIPTION, {"train": options})

@@ -31,8 +31,8 @@ from mtlora_lite.backbones import (
 )
 from mtlora_lite.card import Facts, write_card
 from mtlora_lite.decoders import build_decoder
-from mtlora_lite.fusion import ProjectFusion
 from mtlora_lite.folding import fold_for_good, is_merged
+from mtlora_lite.fusion import ProjectFusion
 from mtlora_lite.hub import download, names_repo, upload
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options

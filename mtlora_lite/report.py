@@ -5,6 +5,8 @@ Everything in it is read from the files that the run has left; only the pictures
 
 import dataclasses
 import json
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +67,7 @@ def _sections(
     yield "## Scores"
     yield _scores(result["metrics"], reference)
     if reference:
-        yield f"Δm {result['delta_m']:+.2f} % over {reference.source} ({reference.protocol} protocol)."
+        yield f"Δm {_number(result['delta_m']):+.2f} % over {reference.source} ({reference.protocol} protocol)."
     if "scores" in figures:
         yield "![The scores at every evaluation](report/scores.png)"
     yield "## Losses"
@@ -100,7 +102,7 @@ def _scores(metrics: Mapping[str, Mapping[str, float]], reference: Reference | N
     header = ["task", "metric", "score", *(["reference", "gain"] if reference else [])]
     rows = []
     for task, name in headline_names(metrics).items():
-        row, value = TASKS[task], metrics[task][name]
+        row, value = TASKS[task], _number(metrics[task][name])
         cells = [row.title, f"{name} {'↑' if row.higher_is_better else '↓'}", f"{value:.2f} {row.unit}"]
         if reference:
             before = reference.scores[task]
@@ -108,6 +110,11 @@ def _scores(metrics: Mapping[str, Mapping[str, float]], reference: Reference | N
             cells += [f"{before:.2f} {row.unit}", f"{gain:+.1f} %"]
         rows.append(cells)
     return _table(header, rows)
+
+
+def _number(value: float | None) -> float:
+    """A score from JSON, which has no nan: that of a task of which the images show nothing."""
+    return math.nan if value is None else value
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -154,7 +161,8 @@ def score_curves(
     figure, panels = _panels(tuple(metrics), "step", "")
     for task, axes in panels.items():
         row = TASKS[task]
-        axes.plot(*zip(*((e["step"], e[task]) for e in evaluations), strict=True), "o-", color=row.color, lw=2.2)
+        points = ((each["step"], _number(each[task])) for each in evaluations)
+        axes.plot(*zip(*points, strict=True), "o-", color=row.color, lw=2.2)
         axes.set_ylabel(f"{metrics[task]}, {row.unit} {'↑' if row.higher_is_better else '↓'}")
         if reference:
             axes.axhline(reference.scores[task], color="#555555", ls="--", lw=1.5, label="reference")
@@ -184,7 +192,9 @@ def _panels(tasks: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", d
 def predictions(config: TrainConfig, model: MultiTaskModel, count: int = PICTURES) -> "Figure":
     """Label and prediction of every task on the first ``count`` validation images of a run, at its image size."""
     # Labels of a set of photographs keep their own sizes under the standard protocol; in one picture all are alike.
-    images = validation_set(dataclasses.replace(config, val_count=min(count, config.val_count), protocol="paper"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is missing of these images has been said before
+        images = validation_set(dataclasses.replace(config, val_count=min(count, config.val_count), protocol="paper"))
     batch = collate([images[index] for index in range(min(count, len(images)))])
     device = next(model.parameters()).device
     logits = {task: value.cpu() for task, value in model.eval()(batch["image"].to(device)).items()}

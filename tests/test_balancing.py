@@ -9,6 +9,7 @@ from torch import nn
 
 import mtlora_lite as ml
 from mtlora_lite.balancing import BALANCERS, WEIGHTINGS, Balancer, build_weighting, combine
+from mtlora_lite.extras import MissingExtraError
 
 TASKS = ("semseg", "depth", "edge")
 
@@ -168,8 +169,8 @@ def test_an_unknown_balancer_or_nothing_shared_is_said(toy):
 
 
 def test_without_torchjd_it_says_how_to_install_it(toy, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
-    with pytest.raises(ValueError, match=r"pip install 'mtlora-lite\[balance\]'"):
+    monkeypatch.setattr("mtlora_lite.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="needs torchjd, which is not installed: pip install torchjd"):
         Balancer("pcgrad", toy, TASKS)
 
 

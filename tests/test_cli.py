@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mtlora_lite import cli
+from mtlora_lite import cli, command_line
 from mtlora_lite.cli import COMMANDS, main
 from mtlora_lite.data_commands import DATA_COMMANDS
 from mtlora_lite.methods import METHODS
@@ -44,7 +44,7 @@ def test_help_names_and_explains_every_option(name, capsys):
     listed = re.findall(r"^ +--([a-z-]+)", text, re.MULTILINE)
     for option in dataclasses.fields(config):
         positional = option.default is option.default_factory is dataclasses.MISSING
-        positional |= option.name in cli.POSITIONAL
+        positional |= option.name in command_line.POSITIONAL
         assert positional or option.name.replace("_", "-") in listed
         documented = "".join(base.__doc__ for base in config.__mro__[:-1])
         description = re.search(rf"^ +{option.name}: (.*)$", documented, re.MULTILINE)[1]
@@ -174,7 +174,7 @@ def test_messages_name_the_program_as_it_can_be_typed(tmp_path, monkeypatch):
 def test_options_are_json_or_words():
     words = ["rank=4", "scale=[1,2,3,4]", "combine=addition", 'task_rank={"sal": 2}', "task_scale=null", "name=a=b"]
     expected = [4, [1, 2, 3, 4], "addition", {"sal": 2}, None, "a=b"]
-    assert [cli._option(word)[1] for word in words] == expected
+    assert [command_line._option(word)[1] for word in words] == expected
 
 
 def test_params_of_the_papers_configurations(monkeypatch, capsys):

@@ -110,7 +110,7 @@ def test_loss_weights_are_the_recipes_unless_said_otherwise(tmp_path):
     own = TINY | {"tasks": ("depth", "edge"), "loss_weights": {"depth": 3.0, "edge": 7.0}, "steps": 1}
     (record,) = train(TrainConfig(**own, out=tmp_path)).log
     assert record["total"] == pytest.approx(3 * record["depth"] + 7 * record["edge"], rel=1e-5)
-    with pytest.raises(ValueError, match="Weights given for sal"):
+    with pytest.raises(ValueError, match="loss_weights names 'sal', but the tasks are depth, edge"):
         train(TrainConfig(**own | {"loss_weights": {"sal": 1.0}}, out=tmp_path / "other"))
 
 

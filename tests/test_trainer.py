@@ -90,7 +90,7 @@ def test_half_precision_trains_alike_and_is_for_where_it_exists(tmp_path):
     assert train(TrainConfig(**TINY, out=tmp_path / "again")).log == full.log  # the precision of one run is its own
     with pytest.raises(ValueError, match="fp16 needs a GPU, and there is none here: choose fp32 or bf16"):
         train(TrainConfig(**TINY, precision="fp16", out=tmp_path / "fp16"))
-    with pytest.raises(ValueError, match=r"Unknown precision 'fp8'\. Precisions: fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match=r"Unknown precision 'fp8'\. There are: fp32, bf16, fp16"):
         TrainConfig(precision="fp8")
     with pytest.raises(ValueError, match="save_every is at least 1, not 0"):
         TrainConfig(save_every=0)
