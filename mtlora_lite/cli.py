@@ -116,9 +116,7 @@ def run_train(command_line: TrainCommand) -> int:
         return 0
     print(format_scores(result.metrics))
     _print_gain(result.metrics, config)
-    print(
-        f"\nWrote {config.out}/report.md, config.json, log.jsonl, metrics.json and model/ ({result.seconds:.0f} s of training)."
-    )
+    print(f"\nWrote {config.out}/report.md, metrics.json, model/ and more ({result.seconds:.0f} s of training).")
     print(f"Next: {command()} predict PHOTO.jpg --checkpoint {config.out}")
     return 0
 

@@ -64,8 +64,8 @@ class Judge:
     def _keep(self, model: MultiTaskModel, better: bool) -> None:
         out = self.config.out
         with writing_to(out, runs.REMEDY):
-            model.save_pretrained(out / runs.LAST)
+            model.save_pretrained(out / runs.LAST, results=self.last)
             if better:
-                model.save_pretrained(out / runs.BEST)
+                model.save_pretrained(out / runs.BEST, results=self.last)
         line = {"step": self.last["step"], "delta_m": self.last["delta_m"]} | headline(self.last["metrics"])
         runs.append(out / runs.EVALUATIONS_FILE, line)  # last: the line says that the models are there

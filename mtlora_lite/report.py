@@ -147,10 +147,11 @@ def loss_curves(log: Sequence[Record], tasks: Sequence[str]) -> "Figure":
         losses = torch.tensor([record[task] for record in log], dtype=torch.float64)
         axes.plot(steps, losses, color=TASKS[task].color, alpha=0.3, lw=0.8)
         axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).mean(-1), color=TASKS[task].color, lw=2.2)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where the losses span less than a decade
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter("{x:g}")
+        if (losses > 0).all():  # a loss of which the images show nothing is zero
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where losses span less than a decade
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
