@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from mtlora_lite import checkpoints, cli, runs, trainer
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload([cli.__name__])
-WAIT = 240  # seconds, on a machine that has much else to do
+WAIT = 600  # seconds, on a machine that has much else to do
 
 
 def start(function, *arguments, log, env=(), hooks=()):
@@ -50,6 +50,7 @@ def _enter(function, arguments, log, env, hooks):
     # Not to be told of Ctrl-C by pytest's terminal; the default is what a shell gives.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
+    set_start_method("fork", force=True)  # for workers, as from a shell: they notice when their parent is killed
     for hook in hooks:
         hook()
     sys.exit(function(*arguments))
