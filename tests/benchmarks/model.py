@@ -4,8 +4,9 @@
 
 Swin-T and HRNet heads, the paper's four tasks first. All candidates of a table live in one process and take turns,
 round by round; a ratio is the median over the rounds of two times of the same round, so that a busy machine changes it
-little; ``--clock processor`` with OMP_NUM_THREADS=1 counts only this program's own work. Before anything is timed, the very model that is timed, merged and unmerged, is held against the naive oracle of
-the tests. On CUDA every table is printed in float32, bfloat16 and compiled bfloat16.
+little. On a very busy one count only this program's own work: ``OMP_NUM_THREADS=1 ... --clock processor``. Before
+anything is timed, the very model that is timed, merged and unmerged, is held against the naive oracle of the tests. On
+CUDA every table is printed in float32, bfloat16 and compiled bfloat16.
 
 Memory is, on a CPU, what autograd keeps between forward and backward (every storage once, parameters aside), and on
 CUDA the peak of a step above what was allocated before it.
