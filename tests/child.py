@@ -93,7 +93,7 @@ def add_an_idle_parameter():
 
     def with_a_spare(config):
         model = build(config)
-        model.spare = nn.Parameter(torch.ones(2))
+        model.backbone.spare = nn.Parameter(torch.ones(2))
         return model
 
     trainer.build_from_config = with_a_spare
