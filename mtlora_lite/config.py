@@ -127,6 +127,7 @@ class TrainConfig(Setting):
             model; if not given, the weights themselves.
         compile: let torch.compile make faster code of the model, which takes minutes at the start.
         save_every: steps between checkpoints, beside those at evaluations and at the end.
+        trackers: where else the numbers go: tensorboard, wandb; if not given, to TensorBoard where it is installed.
         resume: go on from the newest checkpoint in the folder.
     """
 
@@ -147,6 +148,7 @@ class TrainConfig(Setting):
     ema: float | None = None
     compile: bool = False
     save_every: int | None = None
+    trackers: tuple[str, ...] | None = None
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -180,7 +182,7 @@ class TrainConfig(Setting):
 
 
 # What may be another where a run goes on: none of it changes what is learned, and the latter only its last digits.
-FREE_OPTIONS = ("out", "workers", "save_every", "eval_every", "checkpointing", "resume")
+FREE_OPTIONS = ("out", "workers", "save_every", "eval_every", "checkpointing", "trackers", "resume")
 ROUNDING_OPTIONS = ("accumulate", "compile")
 
 

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from mtlora_lite import checkpoints, runs
+from mtlora_lite import checkpoints, runs, trackers
 from mtlora_lite.batches import Draws, images_per_pass, training_loader
 from mtlora_lite.checkpoints import Checkpoint
 from mtlora_lite.config import ROUNDING_OPTIONS, TrainConfig, changed_options, training_set
@@ -86,7 +86,7 @@ def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
         ValueError: something in ``config`` does not exist, there are fewer images than one batch takes, the folder
             holds another run, or there is none in it that could be resumed like this.
     """
-    accelerator = connect(config.precision)
+    accelerator = connect(config.precision, **trackers.settings(trackers.choose_trackers(config.trackers), config.out))
     with one_voice():
         return _train(config, accelerator, on_step)
 
@@ -107,6 +107,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None
                 run.go(request, on_step)
         except torch.OutOfMemoryError as error:
             raise MemoryError(_advice(config, pass_size)) from error
+        finally:
+            trackers.end(accelerator)
     last, model = judge.last, trainer.finish()
     with writing_to(config.out, runs.REMEDY):
         on_main(partial(write_report, config, model))
@@ -159,6 +161,8 @@ class _Run:
                 runs.clear(self.config.out)
             config = dataclasses.replace(self.config, resume=False)  # the run is the same, resumed or not
             write_json(self.config.out / runs.CONFIG_FILE, dataclasses.asdict(config))
+            if not self.finished:
+                trackers.begin(self.trainer.accelerator, dataclasses.asdict(config))
 
     def _check_fits(self, found: Checkpoint) -> None:
         """Refuse a checkpoint of a run that would have learned something else, and name what may round otherwise."""
@@ -239,6 +243,8 @@ class _Run:
         self.log.append(record)
         if is_main():
             runs.append(self.config.out / runs.LOG_FILE, record)
+        losses = {f"loss/{name}": record[name] for name in ("total", *self.config.tasks)}
+        self.trainer.accelerator.log({"lr": record["lr"]} | losses, step=self.step)
         if on_step:
             on_step(record)
         self._times.append(seconds)
@@ -260,6 +266,7 @@ class _Run:
     def _judge(self) -> None:
         with self.trainer.accelerator.autocast():
             self.judge(self.step, self.trainer.judged)
+        self.trainer.accelerator.log(self.judge.numbers(), step=self.step)
         self.trainer.model.train()
 
     def save(self) -> Path:

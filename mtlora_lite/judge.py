@@ -44,6 +44,11 @@ class Judge:
         self.best = max(gains, default=-math.inf)
         self.step = evaluations[-1]["step"] if evaluations else None
 
+    def numbers(self) -> dict[str, float]:
+        """The scores of the last evaluation under names for trackers, and Δm where there is one."""
+        scores = {f"score/{task}/{name}": v for task, own in self.last["metrics"].items() for name, v in own.items()}
+        return scores | ({} if self.last["delta_m"] is None else {"delta_m": self.last["delta_m"]})
+
     def __call__(self, step: int, model: MultiTaskModel) -> None:
         """Score the model of a step and keep it; all processes have to call this."""
         config = self.config

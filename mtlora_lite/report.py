@@ -20,6 +20,7 @@ from mtlora_lite.model import MultiTaskModel, parameter_report
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_atomically
 from mtlora_lite.references import Reference, get_reference
+from mtlora_lite.runs import EVALUATIONS_FILE, FIGURES, LOG_FILE, METRICS_FILE, REPORT_FILE
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate
 from mtlora_lite.viz import prediction_grid, save_png
@@ -39,17 +40,17 @@ def write_report(config: TrainConfig, model: MultiTaskModel) -> Path:
         config: the run; its folder holds ``log.jsonl``, ``evaluations.jsonl`` and ``metrics.json``.
         model: what it has trained.
     """
-    log, evaluations = (_lines(config.out / name) for name in ("log.jsonl", "evaluations.jsonl"))
-    result = json.loads((config.out / "metrics.json").read_text())
+    log, evaluations = (_lines(config.out / name) for name in (LOG_FILE, EVALUATIONS_FILE))
+    result = json.loads((config.out / METRICS_FILE).read_text())
     reference = get_reference(config.reference) if config.reference else None
     figures = {"losses": loss_curves(log, config.tasks), "predictions": predictions(config, model)}
     if len(evaluations) > 1:
         figures["scores"] = score_curves(evaluations, headline_names(result["metrics"]), reference)
     for name, figure in figures.items():
-        save_png(figure, config.out / "report" / f"{name}.png")
+        save_png(figure, config.out / FIGURES / f"{name}.png")
     text = "\n\n".join(_sections(config, model, result, reference, figures)) + "\n"
-    write_atomically(config.out / "report.md", lambda path: path.write_text(text))
-    return config.out / "report.md"
+    write_atomically(config.out / REPORT_FILE, lambda path: path.write_text(text))
+    return config.out / REPORT_FILE
 
 
 def _lines(path: Path) -> list[Record]:
@@ -69,13 +70,13 @@ def _sections(
     if reference:
         yield f"Δm {_number(result['delta_m']):+.2f} % over {reference.source} ({reference.protocol} protocol)."
     if "scores" in figures:
-        yield "![The scores at every evaluation](report/scores.png)"
+        yield f"![The scores at every evaluation]({FIGURES}/scores.png)"
     yield "## Losses"
     yield "Unweighted, on the training images; the thick line is a running mean."
-    yield "![The loss of each task at every step](report/losses.png)"
+    yield f"![The loss of each task at every step]({FIGURES}/losses.png)"
     yield "## Predictions"
     yield f"The first images of the split {config.val_split}: label and prediction."
-    yield "![Labels and predictions](report/predictions.png)"
+    yield f"![Labels and predictions]({FIGURES}/predictions.png)"
     yield "## Next"
     yield "```bash\n" + "\n".join(_next_commands(config)) + "\n```"
 

@@ -18,6 +18,7 @@ CONFIG_FILE, LOG_FILE, EVALUATIONS_FILE, METRICS_FILE = "config.json", "log.json
 REFERENCE_FILE = "reference.json"
 LAST, BEST = "model", "best"  # folders of models
 CHECKPOINTS = "checkpoints"
+REPORT_FILE, FIGURES, TENSORBOARD = "report.md", "report", "tensorboard"
 LOCK_FILE = ".lock"
 REMEDY = "Choose a folder that can be written to with --out, or make room there."
 
@@ -45,9 +46,9 @@ def check_begun(out: Path) -> None:
 
 def clear(out: Path) -> None:
     """Remove what a run has left in a folder, and nothing else."""
-    for name in (CONFIG_FILE, LOG_FILE, EVALUATIONS_FILE, METRICS_FILE):
+    for name in (CONFIG_FILE, LOG_FILE, EVALUATIONS_FILE, METRICS_FILE, REPORT_FILE):
         (out / name).unlink(missing_ok=True)
-    for name in (LAST, BEST, CHECKPOINTS):
+    for name in (LAST, BEST, CHECKPOINTS, FIGURES, TENSORBOARD):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

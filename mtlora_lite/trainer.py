@@ -33,8 +33,12 @@ WEIGHTING = "weighting.safetensors"
 Batch = Mapping[str, Any]
 
 
-def connect(precision: str = "fp32") -> Accelerator:
+def connect(precision: str = "fp32", **settings: Any) -> Accelerator:
     """Return Accelerate's handle on the device and the other processes.
+
+    Args:
+        precision: the format in which most is computed.
+        **settings: what else the handle is to be made with, see ``trackers.settings``.
 
     Raises:
         ValueError: this device does not know the precision.
@@ -46,7 +50,8 @@ def connect(precision: str = "fp32") -> Accelerator:
         raise ValueError("precision fp16 needs a GPU, and there is none here: choose fp32 or bf16.")
     AcceleratorState._reset_state()  # or the precision of the first run in this process would stay for ever
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(cpu=cpu, mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[ddp])
+    mixed = "no" if precision == "fp32" else precision
+    return Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[ddp], **settings)
 
 
 class Trainer:
