@@ -64,6 +64,7 @@ def together(function, *arguments, count, folder, hooks=()):
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",  # or Accelerate says that it sets it
     }
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
     processes = [
