@@ -13,6 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mtlora_lite.backbones import EMBEDDED
+from mtlora_lite.datasets import SCENES
 from mtlora_lite.methods import get_method
 from mtlora_lite.metrics import headline_names
 from mtlora_lite.printing import readable
@@ -22,7 +23,6 @@ from mtlora_lite.tasks import TASKS
 CARD_FILE = "README.md"
 TAGS = ("multi-task-learning", "lora", "parameter-efficient-fine-tuning", "dense-prediction", "swin")
 SHOWN_OPTIONS = ("rank", "task_rank", "combine")
-SCENES = "scenes"  # the data set that comes with the package, under its licence
 FEEDS = {
     "classes": "image-segmentation", "binary": "image-segmentation", "directions": "surface-normal-estimation",
     "metres": "depth-estimation",

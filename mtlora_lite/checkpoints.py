@@ -75,7 +75,7 @@ def write(folder: Path, step: int, files: Mapping[str, Tensors], state: Mapping[
         _remove(temporary)  # of a run that was killed
         temporary.mkdir(parents=True)
         try:
-            hashes = {name: _write(temporary / name, save(_plain(tensors))) for name, tensors in files.items()}
+            hashes = {name: _write(temporary / name, save(storable(tensors))) for name, tensors in files.items()}
             content = {"state": as_json(state), "files": hashes}
             record = content | {"sha256": _hash(_canonical(content))}
             _write(temporary / STATE_FILE, (json.dumps(record, indent=1) + "\n").encode())
@@ -145,7 +145,8 @@ def _check(right: bool) -> None:
         raise ValueError
 
 
-def _plain(tensors: Tensors) -> dict[str, Tensor]:
+def storable(tensors: Tensors) -> dict[str, Tensor]:
+    """Return tensors as safetensors writes them: on the CPU, in one piece, without a graph."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

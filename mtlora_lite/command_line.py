@@ -49,6 +49,7 @@ VALUES: dict[str, str] = {
     "preset": f"{{{','.join(PRESETS)}}}",
     "weighting": f"{{{','.join(WEIGHTINGS)}}}",
     "balance": f"{{{','.join(BALANCERS)}}}",
+    "trackers": "NAME ...",
     "precision": f"{{{','.join(PRECISIONS)}}}",
     "reference": f"FILE|{'|'.join(PUBLISHED)}",
     "augment": f"{{{','.join(AUGMENTATIONS)}}} ...",

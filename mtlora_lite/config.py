@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from mtlora_lite.backbones import as_image_size
 from mtlora_lite.balancing import BALANCERS, WEIGHTINGS
-from mtlora_lite.datasets import Scenes
+from mtlora_lite.datasets import SCENES, Scenes
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.methods import check_known, did_you_mean, method_options
 from mtlora_lite.metrics import PROTOCOLS
@@ -23,7 +23,6 @@ from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS, check_tasks
 from mtlora_lite.transforms import AUGMENTATIONS, eval_transform, train_transform
 
-SCENES = "scenes"
 PRECISIONS = ("fp32", "bf16", "fp16")
 LEAST = {
     "steps": 1, "epochs": 1, "batch_size": 1, "workers": 0, "train_count": 1, "val_count": 1, "eval_every": 1,

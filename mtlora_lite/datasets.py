@@ -252,6 +252,7 @@ def _some(reasons: dict[str, str], count: int = 3) -> str:
 # ------------------------------------------------------------------------------------------------ the embedded set
 
 # The splits and their usual number of scenes. Each renders a world of its own, so no two share a scene.
+SCENES = "scenes"  # what the embedded set is called where a folder could be named
 SCENES_SPLITS: dict[str, int] = {"train": 1200, "val": 200, "test": 200}
 
 

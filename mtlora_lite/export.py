@@ -33,6 +33,7 @@ from mtlora_lite.paths import command, data_dir
 from mtlora_lite.predict import DEMO_CHECKPOINT, load_checkpoint, open_predictor
 from mtlora_lite.printing import aligned, readable
 from mtlora_lite.records import write_atomically
+from mtlora_lite.runs import LAST
 
 DEFAULT_FOLDER = Path("runs/exported")
 CHECKED_IMAGES = 3  # not the number that a graph was traced with
@@ -271,7 +272,7 @@ def _target(config: ExportConfig, form: Form) -> Path:
     if path.is_file() and form.folder:
         raise ValueError(f"{path} is a file, and a folder is to be written: give another --out.")
     source = config.from_official or _source_folder(config)
-    if path.resolve() in (source.resolve(), (source / "model").resolve()):
+    if path.resolve() in (source.resolve(), (source / LAST).resolve()):
         raise ValueError(f"{path} is what is read: give another --out.")
     return path
 
@@ -306,7 +307,7 @@ def _size(path: Path) -> int:
 def _stored_size(config: ExportConfig) -> int:
     """Bytes of the weights that are exported; 0 where they came from elsewhere."""
     source = config.from_official or _source_folder(config)
-    files = [source, source / WEIGHTS_FILE, source / "model" / WEIGHTS_FILE]
+    files = [source, source / WEIGHTS_FILE, source / LAST / WEIGHTS_FILE]
     return next((file.stat().st_size for file in files if file.is_file()), 0)
 
 

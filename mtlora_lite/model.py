@@ -30,6 +30,7 @@ from mtlora_lite.backbones import (
     parameter_group,
 )
 from mtlora_lite.card import Facts, write_card
+from mtlora_lite.checkpoints import storable
 from mtlora_lite.decoders import build_decoder
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.fusion import ProjectFusion
@@ -146,7 +147,7 @@ class MultiTaskModel(nn.Module):
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
             record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
         record |= {"results": self.results} if self.results else {}
-        write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(_contiguous(state))))
+        write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(storable(state))))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
         write_card(directory, self._facts(directory.resolve().name, directory / WEIGHTS_FILE, full))
         if merged:
@@ -349,10 +350,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again, or train it anew.") from error
-
-
-def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
 # Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.

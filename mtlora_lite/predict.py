@@ -20,6 +20,7 @@ from mtlora_lite.graphs import Predictor, is_program, read_onnx, read_program
 from mtlora_lite.model import MultiTaskModel, known_tasks
 from mtlora_lite.paths import command, data_dir
 from mtlora_lite.photos import PhotoError, load_photo
+from mtlora_lite.runs import LAST, METRICS_FILE
 from mtlora_lite.sources import Source, find_sources, targets_of
 from mtlora_lite.transforms import eval_transform
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES
@@ -27,7 +28,6 @@ from mtlora_lite.videos import Frame, count_frames, is_video, read_frames, write
 from mtlora_lite.viz import prediction_grid, save_png
 
 DEMO_CHECKPOINT = "demo_mtlora"
-METRICS_FILE = "metrics.json"  # of a run, beside its folder ``model``
 
 T = TypeVar("T")
 
@@ -97,9 +97,9 @@ def _check(config: PredictConfig) -> None:
 
 def load_checkpoint(folder: Path) -> MultiTaskModel:
     """A saved model, from its folder or from that of the run that wrote it, which knows how it scored."""
-    if not (folder / "model").is_dir():
+    if not (folder / LAST).is_dir():
         return MultiTaskModel.from_pretrained(folder)
-    model = MultiTaskModel.from_pretrained(folder / "model")
+    model = MultiTaskModel.from_pretrained(folder / LAST)
     if model.results is None and (folder / METRICS_FILE).is_file():
         model.results = json.loads((folder / METRICS_FILE).read_text())
     return model

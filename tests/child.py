@@ -100,8 +100,8 @@ def add_an_idle_parameter():
     trainer.build_from_config = with_a_spare
 
 
-class KillAfterStep:
-    """Kill this process, as ``kill -9`` does, once the log has a step."""
+class _AfterStep:
+    """Let something happen to this process once the log has a step."""
 
     def __init__(self, step):
         self.step = step
@@ -109,12 +109,19 @@ class KillAfterStep:
     def __call__(self):
         append = runs.append
 
-        def append_and_die(path, record):
+        def append_and_strike(path, record):
             append(path, record)
             if path.name == runs.LOG_FILE and record["step"] == self.step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.strike()
 
-        runs.append = append_and_die
+        runs.append = append_and_strike
+
+
+class KillAfterStep(_AfterStep):
+    """Kill this process, as ``kill -9`` does, once the log has a step."""
+
+    def strike(self):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class KillWhileWriting:
@@ -135,23 +142,17 @@ class KillWhileWriting:
         checkpoints._write = write_half_and_die
 
 
-class LimitFilesAfterStep:
+class LimitFilesAfterStep(_AfterStep):
     """Let no file grow beyond a size once the log has a step, as if the disk were full."""
 
     def __init__(self, step, size):
-        self.step, self.size = step, size
+        super().__init__(step)
+        self.size = size
 
-    def __call__(self):
+    def strike(self):
         import resource
 
-        append = runs.append
-
-        def append_and_limit(path, record):
-            append(path, record)
-            if path.name == runs.LOG_FILE and record["step"] == self.step:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
-
-        runs.append = append_and_limit
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
 
 
 def hold(out, marker):
