@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlora_lite.extras import require
-from mtlora_lite.methods import check_known
+from mtlora_lite.names import check_known
 
 if TYPE_CHECKING:
     from torchjd.aggregation import Aggregator

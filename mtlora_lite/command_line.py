@@ -15,6 +15,7 @@ import tyro
 from mtlora_lite.archives import SOURCES
 from mtlora_lite.balancing import BALANCERS, WEIGHTINGS
 from mtlora_lite.config import PRECISIONS, PRESETS
+from mtlora_lite.datasets import ON_ERROR
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.distributed import disconnect, is_main
 from mtlora_lite.export import FORMS
@@ -24,7 +25,6 @@ from mtlora_lite.layouts import BrokenFileError
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import PROTOCOLS
 from mtlora_lite.paths import command
-from mtlora_lite.prepared import ON_ERROR
 from mtlora_lite.references import PUBLISHED
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import AUGMENTATIONS

@@ -13,12 +13,13 @@ from torch.utils.data import Dataset
 
 from mtlora_lite.backbones import as_image_size
 from mtlora_lite.balancing import BALANCERS, WEIGHTINGS
-from mtlora_lite.datasets import SCENES, Scenes
+from mtlora_lite.datasets import ON_ERROR, SCENES, Scenes
 from mtlora_lite.decoders import DECODERS
-from mtlora_lite.methods import check_known, did_you_mean, method_options
+from mtlora_lite.methods import method_options
 from mtlora_lite.metrics import PROTOCOLS
 from mtlora_lite.model import MultiTaskModel, build_model
-from mtlora_lite.prepared import ON_ERROR, layout_of, reader_of
+from mtlora_lite.names import check_known, did_you_mean
+from mtlora_lite.prepared import layout_of, reader_of
 from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS, check_tasks
 from mtlora_lite.transforms import AUGMENTATIONS, eval_transform, train_transform

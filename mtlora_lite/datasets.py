@@ -21,12 +21,14 @@ from torch.utils.data import Dataset
 
 from mtlora_lite import nyud_mt, pascal_mt, scenes
 from mtlora_lite.layouts import IMAGE, BrokenFileError, Layout
+from mtlora_lite.names import check_known
 from mtlora_lite.parallel import parallel_map
 from mtlora_lite.paths import cache_dir
 from mtlora_lite.records import write_json
 from mtlora_lite.tasks import IGNORE_INDEX, TASKS, check_tasks, task_channels
 
 Sample = dict[str, Any]
+ON_ERROR = ("raise", "skip")
 READERS_VERSION = 1  # raise it when readers judge a file differently: what they found before is then forgotten
 
 
@@ -68,8 +70,7 @@ class FolderDataset(Dataset):
         on_error: str = "raise",
     ) -> None:
         self.root, self.split, self.tasks, self.transform = Path(root), split, check_tasks(tasks), None
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}.")
+        check_known("on_error", on_error, ON_ERROR)
         if unknown := [task for task in self.tasks if task not in self.layout.targets]:
             known = ", ".join(self.layout.targets)
             raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; its tasks: {known}.")

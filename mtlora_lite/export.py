@@ -26,8 +26,8 @@ from mtlora_lite.backbones import EMBEDDED, built_shape, is_weights_file, timm_s
 from mtlora_lite.backbones.checkpoints import check_fit
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.graphs import write_onnx, write_program
-from mtlora_lite.methods import did_you_mean
 from mtlora_lite.model import WEIGHTS_FILE, MultiTaskModel, build_model, known_tasks
+from mtlora_lite.names import did_you_mean
 from mtlora_lite.official import load_official, save_official
 from mtlora_lite.paths import command, data_dir
 from mtlora_lite.predict import DEMO_CHECKPOINT, load_checkpoint, open_predictor

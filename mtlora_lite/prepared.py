@@ -33,9 +33,10 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from mtlora_lite import datasets
-from mtlora_lite.datasets import NYUD, FolderDataset, PascalContext
+from mtlora_lite.datasets import NYUD, ON_ERROR, FolderDataset, PascalContext
 from mtlora_lite.disk import free, writing_to
 from mtlora_lite.layouts import IMAGE, BrokenFileError, Layout, all_ids
+from mtlora_lite.names import check_known
 from mtlora_lite.parallel import parallel_map
 from mtlora_lite.paths import command
 from mtlora_lite.printing import readable
@@ -44,7 +45,6 @@ from mtlora_lite.records import write_atomically, write_json
 INDEX = "prepared.json"
 LISTS, FILE = "lists", "samples/{id}.safetensors"
 VERSION = 1  # of the index and the files
-ON_ERROR = ("raise", "skip")
 TRIED = 8  # images that are read beforehand, to say how large all will be
 
 
@@ -149,8 +149,7 @@ def prepare(plan: Plan, *, on_error: str = "raise", workers: int | None = None) 
         ValueError: there is no such ``on_error``.
         OSError: the disk is full, or cannot be written.
     """
-    if on_error not in ON_ERROR:
-        raise ValueError(f"Unknown on_error {on_error!r}. There are: {', '.join(ON_ERROR)}.")
+    check_known("on_error", on_error, ON_ERROR)
     index = {"version": VERSION, "source": str(plan.root.resolve()), "layout": plan.layout.name}
     with writing_to(plan.out, "What is done is kept: make room and run this again."):
         for folder in (LISTS, Path(FILE).parent):

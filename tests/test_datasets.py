@@ -220,7 +220,7 @@ def test_a_task_that_is_not_there_at_all_names_those_that_are(folder):
 def test_missing_folder_split_and_photos(folder):
     with pytest.raises(FileNotFoundError, match="no data folder"):
         PascalContext(folder / "nowhere", "val", "semseg")
-    with pytest.raises(ValueError, match="on_error is 'raise' or 'skip', not 'ignore'"):
+    with pytest.raises(ValueError, match=r"Unknown on_error 'ignore'\. There are: raise, skip"):
         PascalContext(folder, "val", "semseg", on_error="ignore")
     with pytest.raises(FileNotFoundError, match=r"No split 'trainval'.*splits there: val"):
         PascalContext(folder, "trainval", "semseg")

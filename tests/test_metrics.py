@@ -383,7 +383,7 @@ def test_errors_name_what_is_wrong():
         score(logits, {"depth": targets["depth"][..., ::2]}, tasks=["depth"])
     with pytest.raises(ValueError, match="No target for the task 'sal'"):
         score(logits, {"depth": targets["depth"]}, tasks=["sal"])
-    with pytest.raises(ValueError, match=r"Unknown protocol 'papers'\. There are: paper, standard"):
+    with pytest.raises(ValueError, match=r"Unknown protocol 'papers'\. Did you mean 'paper'\? There are: paper, "):
         build_metrics(["sal"], protocol="papers")
     with pytest.raises(ValueError, match="Unknown data set 'coco'"):
         build_metrics(["sal"], dataset="coco")

@@ -5,13 +5,13 @@ and says which of its parameters are trained. Fusion and decoders are always tra
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from mtlora_lite.backbones import SwinBackbone
 from mtlora_lite.methods import full, mtlora
+from mtlora_lite.names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(value) if isinstance(value, list) else value
-
-
-def check_known(kind: str, name: str | None, known: Iterable[str | None]) -> None:
-    """Raise ``ValueError`` unless a name is one of those known, naming the nearest and all that exist."""
-    if name not in known:
-        names = [each for each in known if each is not None]
-        raise ValueError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}.")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the nearest of ``known``, or nothing."""
-    near = get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

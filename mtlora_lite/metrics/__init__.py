@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from mtlora_lite import nyud_mt
 from mtlora_lite.metrics.binary import BoundaryMeter, EdgeMeter, SaliencyMeter
 from mtlora_lite.metrics.meters import ClassMeter, DepthMeter, Meter, NormalsMeter
+from mtlora_lite.names import check_known
 from mtlora_lite.targets import task_entry
 from mtlora_lite.tasks import Task, check_tasks, get_task, task_channels
 
@@ -80,12 +81,6 @@ class MetricSet(nn.Module):
             meter.reset()
 
 
-def _known(what: str, name: str, names: Iterable[str]) -> None:
-    """Raise unless ``name`` is one of ``names``."""
-    if name not in names:
-        raise ValueError(f"Unknown {what} {name!r}. There are: {', '.join(names)}.")
-
-
 def build_metrics(
     tasks: str | Iterable[str], dataset: str = "pascal", protocol: str = "paper", *, boundary: bool = False
 ) -> MetricSet:
@@ -101,8 +96,8 @@ def build_metrics(
     Raises:
         ValueError: for an unknown task, data set or protocol.
     """
-    _known("data set", dataset, DATASET_CHANNELS)
-    _known("protocol", protocol, PROTOCOLS)
+    check_known("data set", dataset, DATASET_CHANNELS)
+    check_known("protocol", protocol, PROTOCOLS)
 
     def meter(task: Task, channels: int) -> Meter:
         kind = METERS[task.target, task.metric]
