@@ -162,7 +162,7 @@ class _Run:
             config = dataclasses.replace(self.config, resume=False)  # the run is the same, resumed or not
             write_json(self.config.out / runs.CONFIG_FILE, dataclasses.asdict(config))
             if not self.finished:
-                trackers.begin(self.trainer.accelerator, dataclasses.asdict(config))
+                trackers.begin(self.trainer.accelerator, dataclasses.asdict(config), config.out)
 
     def _check_fits(self, found: Checkpoint) -> None:
         """Refuse a checkpoint of a run that would have learned something else, and name what may round otherwise."""

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
 from mtlora_lite.extras import require
-from mtlora_lite.methods import check_known
+from mtlora_lite.names import check_known
 from mtlora_lite.runs import TENSORBOARD
 
 TRACKERS = ("tensorboard", "wandb")
@@ -40,11 +40,11 @@ def settings(names: Sequence[str], out: Path) -> dict[str, Any]:
     return {"log_with": list(names), "project_config": files} if names else {}
 
 
-def begin(accelerator: Accelerator, options: Mapping[str, Any]) -> None:
-    """Start the trackers with the options of the run, as JSON holds them."""
+def begin(accelerator: Accelerator, options: Mapping[str, Any], out: Path) -> None:
+    """Start the trackers of the run in ``out`` with its options, as JSON holds them."""
     if accelerator.log_with:
         plain = {name: value if isinstance(value, (int, float, str)) else str(value) for name, value in options.items()}
-        accelerator.init_trackers(PROJECT, plain)
+        accelerator.init_trackers(PROJECT, plain, {"wandb": {"dir": str(out), "name": out.resolve().name}})
 
 
 def end(accelerator: Accelerator) -> None:

@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 BIN = Path(sys.executable).parent
 LAUNCHERS = {
@@ -62,3 +64,24 @@ def test_a_launcher_that_is_stopped_leaves_a_run_that_goes_on(kernel_env, cache,
         time.sleep(0.1)
     again.send_signal(signal.SIGINT)
     assert f"Going on in {out} after step {saved} of 400." in again.communicate(timeout=600)[0]
+
+
+# What README tells a reader to type; forked processes, so a kernel that has already used the package.
+CELLS = (
+    "import mtlora_lite as ml\nfrom mtlora_lite.config import TrainConfig\nfrom accelerate import notebook_launcher",
+    """config = TrainConfig(tasks=("semseg", "depth"), img_size=64, train_count=8, val_count=3, batch_size=4, steps=3,
+    pretrained=False, options={"rank": 2}, decoder_options={"expansion": 1}, out=OUT)""",
+    "notebook_launcher(ml.train, (config,), num_processes=2)",
+    "import json\nstate = json.loads((OUT / 'checkpoints/step-00000003/state.json').read_text())['state']",
+    "state['surroundings']['processes']",
+)
+
+
+def test_a_notebook_trains_on_two_processes(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTLORA_CACHE", str(cache))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = f"from pathlib import Path\nOUT = Path({str(tmp_path / 'run')!r})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in (first, *CELLS)])
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "2"
+    assert {"report.md", "metrics.json", "model"} <= {path.name for path in (tmp_path / "run").iterdir()}
