@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
+from mtlora_lite import study
 from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
     PAPER_TASKS,
@@ -171,10 +171,10 @@ def run_params(config: ParamsConfig) -> int:
     return 0
 
 
-def run_compare(config: comparing.CompareConfig) -> int:
+def run_compare(config: study.CompareConfig) -> int:
     """Run ``compare``."""
-    print(comparing.format_table(comparing.compare(config), config.tasks))
-    print(f"\nWrote {config.out}/table.json.")
+    print(study.format_table(study.compare(config), config.tasks))
+    print(f"\nWrote {config.out}/report.md, pareto.png, table.csv and more.")
     return 0
 
 
@@ -228,7 +228,7 @@ COMMANDS: Commands = {
     "train": (TrainCommand, run_train),
     "eval": (EvalConfig, run_eval),
     "predict": (predicting.PredictConfig, run_predict),
-    "compare": (comparing.CompareConfig, run_compare),
+    "compare": (study.CompareConfig, run_compare),
     "params": (ParamsConfig, run_params),
     "data": (DataConfig, run_data),
     "export": (exporting.ExportConfig, run_export),

@@ -14,7 +14,7 @@ import tyro
 
 from mtlora_lite.archives import SOURCES
 from mtlora_lite.balancing import BALANCERS, WEIGHTINGS
-from mtlora_lite.config import PRECISIONS, PRESETS
+from mtlora_lite.config import PRECISIONS, PRESETS, read_option
 from mtlora_lite.datasets import ON_ERROR
 from mtlora_lite.decoders import DECODERS
 from mtlora_lite.distributed import disconnect, is_main
@@ -53,9 +53,8 @@ VALUES: dict[str, str] = {
     "precision": f"{{{','.join(PRECISIONS)}}}",
     "reference": f"FILE|{'|'.join(PUBLISHED)}",
     "augment": f"{{{','.join(AUGMENTATIONS)}}} ...",
-    "rows": "METHOD ...",
+    "methods": "METHOD[@OPTION=VALUE]... ...",
     "lrs": "FLOAT ...",
-    "seeds": "INT ...",
 }
 POSITIONAL = ("name",)  # given by its place, as everything is that has no default
 # What goes wrong for reasons a user can mend: said in one line. Anything else is a bug and shows its traceback.
@@ -102,22 +101,12 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs="*",
             metavar="KEY=VALUE ...",
-            instance_from_str=lambda words: dict(_option(word) for word in words),
+            instance_from_str=lambda words: dict(read_option(word) for word in words),
             is_instance=lambda value: isinstance(value, Mapping),
             str_from_instance=lambda value: [f"{key}={json.dumps(item)}" for key, item in value.items()],
         )
 
     return registry
-
-
-def _option(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if not (key and equals):
-        raise ValueError(f"An option is written KEY=VALUE, got {word!r}.")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 def run_one(

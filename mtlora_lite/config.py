@@ -255,6 +255,17 @@ def read_options(path: Path) -> dict[str, Any]:
     return {name: _typed(value, hints[name], f"{path}: {name}") for name, value in content.items()}
 
 
+def read_option(word: str) -> tuple[str, Any]:
+    """An option as people write it, ``KEY=VALUE`` with the value in JSON or a plain word; else ``ValueError``."""
+    key, equals, value = word.partition("=")
+    if not (key and equals):
+        raise ValueError(f"An option is written KEY=VALUE, got {word!r}.")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
 def _typed(value: Any, hint: Any, what: str) -> Any:
     """A value from JSON as the type of its option: JSON has no tuples and no paths."""
     origin, arguments = get_origin(hint) or hint, get_args(hint)

@@ -1,5 +1,7 @@
 """How sizes and tables are written for people."""
 
+from collections.abc import Sequence
+
 
 def by(shape: tuple[int, ...]) -> str:
     """Return the size of an array (H, W, ...) as people write it: width x height."""
@@ -23,3 +25,12 @@ def aligned(rows: list[list[str]]) -> list[str]:
         middle = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True))
         lines.append(f"{first:{widths[0]}}  {middle}  {last}".rstrip())
     return lines
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown whose columns also line up as plain text."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )

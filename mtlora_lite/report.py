@@ -18,6 +18,7 @@ from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
 from mtlora_lite.model import MultiTaskModel, parameter_report
 from mtlora_lite.paths import command
+from mtlora_lite.printing import markdown_table
 from mtlora_lite.records import write_atomically
 from mtlora_lite.references import Reference, get_reference
 from mtlora_lite.runs import EVALUATIONS_FILE, FIGURES, LOG_FILE, METRICS_FILE, REPORT_FILE
@@ -64,7 +65,7 @@ def _sections(
     config: TrainConfig, model: MultiTaskModel, result: Record, reference: Reference | None, figures: Iterable[str]
 ) -> Iterable[str]:
     yield f"# {METHODS[config.method].title} on {config.data}"
-    yield _table(["what", "how"], _facts(config, model, result))
+    yield markdown_table(["what", "how"], _facts(config, model, result))
     yield "## Scores"
     yield _scores(result["metrics"], reference)
     if reference:
@@ -110,21 +111,12 @@ def _scores(metrics: Mapping[str, Mapping[str, float]], reference: Reference | N
             gain = (value - before) / before * (100 if row.higher_is_better else -100)
             cells += [f"{before:.2f} {row.unit}", f"{gain:+.1f} %"]
         rows.append(cells)
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _number(value: float | None) -> float:
     """A score from JSON, which has no nan: that of a task of which the images show nothing."""
     return math.nan if value is None else value
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown whose columns also line up as plain text."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )
 
 
 def _next_commands(config: TrainConfig) -> list[str]:

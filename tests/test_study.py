@@ -2,34 +2,33 @@
 
 import dataclasses
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 import mtlora_lite as ml
 from mtlora_lite.cli import main
-from mtlora_lite.compare import (
-    CompareConfig,
-    Run,
-    choose_lr,
-    compare,
-    format_table,
-    image_states,
-    tabulate,
-    weighted_headline,
-)
 from mtlora_lite.config import Setting, validation_set
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.model import MultiTaskModel
+from mtlora_lite.study.bootstrap import image_states, tabulate, weighted_headline
+from mtlora_lite.study.grid import CompareConfig, Run, choose_lr, compare
+from mtlora_lite.study.rows import read_rows
+from mtlora_lite.study.tables import Results, format_table
 
 TASKS = ("sal", "depth")
-ROWS = ("decoders_only:random", "mtlora:random", "single_task:random")
+RANDOM = "@pretrained=false"
+ROWS = tuple(f"{row}{RANDOM}" for row in ("decoders_only", "mtlora", "mtlora@rank=3", "single_task"))
 SMALL = {
     "tasks": TASKS, "img_size": 64, "train_count": 8, "val_count": 6, "steps": 3, "batch_size": 4,
-    "options": {"rank": 2, "task_rank": 2}, "decoder_options": {"expansion": 1}, "rows": ROWS, "baseline": ROWS[0],
-    "lrs": (1e-3, 1e-2), "seeds": (0, 1), "jobs": 1, "replicates": 50,
+    "options": {"rank": 2, "task_rank": 2}, "decoder_options": {"expansion": 1}, "methods": ROWS, "baseline": ROWS[0],
+    "lrs": (1e-3, 1e-2), "seeds": 2, "jobs": 1, "replicates": 10,
 }  # fmt: skip
 
 pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.filterwarnings("error::UserWarning")]
@@ -39,7 +38,7 @@ def arguments(out):
     """The same on the command line."""
     numbers = ("img_size", "train_count", "val_count", "steps", "batch_size", "jobs", "replicates")
     options = [f"--{name.replace('_', '-')}={SMALL[name]}" for name in numbers]
-    options += ["--tasks", *TASKS, "--rows", *ROWS, "--baseline", ROWS[0], "--lrs", "1e-3", "1e-2", "--seeds", "0", "1"]
+    options += ["--tasks", *TASKS, "--methods", *ROWS, "--baseline", ROWS[0], "--lrs", "1e-3", "1e-2", "--seeds", "2"]
     return [*options, "--options", "rank=2", "task_rank=2", "--decoder-options", "expansion=1", "--out", str(out)]
 
 
@@ -63,7 +62,7 @@ def model(config):
 
 @pytest.fixture(scope="module")
 def scored(config):
-    return validation_set(Run(ROWS[1], TASKS, 1e-3, 0).config(config))
+    return validation_set(Run(config.rows[1], TASKS, 1e-3, 0).config(config))
 
 
 def result_files(folder):
@@ -73,16 +72,18 @@ def result_files(folder):
 # ---------------------------------------------------------------------------------------------------------- what is run
 
 
-def test_every_row_tries_every_rate_and_then_runs_its_own_on_every_seed(config, table):
-    groups = {ROWS[0]: ["sal-depth"], ROWS[1]: ["sal-depth"], ROWS[2]: ["sal", "depth"]}
+def test_every_method_tries_every_rate_and_its_rows_then_run_on_every_seed(config, table):
+    """The second row of MTLoRA, of another rank, tries none: the rate is the method's."""
     expected = set()
-    for row, tasks in ((row, tasks) for row, parts in groups.items() for tasks in parts):
-        expected |= {(row, tasks, lr, 0) for lr in config.lrs}
-        chosen = table["lr"][row if "-" in tasks else f"{row} {tasks}"]
-        expected.add((row, tasks, chosen, 1))
-    names = {f"{row.replace(':', '-')}-{tasks}-lr{lr:g}-seed{seed}" for row, tasks, lr, seed in expected}
+    for index, row in enumerate(ROWS):
+        for tasks in ["sal-depth"] if index < 3 else ["sal", "depth"]:
+            chosen = table["lr"][row if "-" in tasks else f"{row} {tasks}"]
+            expected |= {(row, tasks, lr, 0) for lr in config.lrs if index != 2}
+            expected |= {(row, tasks, chosen, seed) for seed in (0, 1)}
+    assert table["lr"][ROWS[2]] == table["lr"][ROWS[1]]
+    names = {f"{row.replace('@', '-')}-{tasks}-lr{lr:g}-seed{seed}" for row, tasks, lr, seed in expected}
     assert set(result_files(config.out)) == names
-    assert len(names) == 4 * 3
+    assert len(names) == 4 * 3 + 2
 
 
 def test_what_is_done_is_not_done_again(config, table):
@@ -92,7 +93,7 @@ def test_what_is_done_is_not_done_again(config, table):
     assert json.loads((config.out / "table.json").read_text()) == table
     removed = config.out / sorted(before)[0]
     shutil.rmtree(removed)
-    assert compare(config).equals(again)
+    assert compare(config).scores.equals(again.scores)
     assert {name for name, time in result_files(config.out).items() if time != before[name]} == {removed.name}
 
 
@@ -118,20 +119,20 @@ def test_the_rate_is_chosen_on_val_and_not_on_test(config, tmp_path):
     """Rewrite both scores so that they disagree."""
     copied = CompareConfig(**SMALL, out=Path(shutil.copytree(config.out, tmp_path / "copy")))
     for lr, val, test in ((1e-3, 10.0, 90.0), (1e-2, 20.0, 5.0)):
-        path = Run(ROWS[1], TASKS, lr, 0).config(copied).out / "result.json"
+        path = Run(config.rows[1], TASKS, lr, 0).config(copied).out / "result.json"
         scores = {
             name: {"sal": {"mIoU": value}, "depth": {"rmse": 1.0}} for name, value in (("val", val), ("test", test))
         }
         path.write_text(json.dumps(json.loads(path.read_text()) | scores))
-    assert choose_lr(ROWS[1], TASKS, copied) == 1e-2
+    assert choose_lr(config.rows[1], TASKS, copied) == 1e-2
 
 
 def test_a_metric_where_lower_is_better_counts_that_way(config, tmp_path):
     copied = CompareConfig(**SMALL, out=Path(shutil.copytree(config.out, tmp_path / "copy")))
     for lr, rmse in ((1e-3, 3.0), (1e-2, 2.0)):
-        path = Run(ROWS[2], ("depth",), lr, 0).config(copied).out / "result.json"
+        path = Run(config.rows[3], ("depth",), lr, 0).config(copied).out / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"val": {"depth": {"rmse": rmse}}}))
-    assert choose_lr(ROWS[2], ("depth",), copied) == 1e-2
+    assert choose_lr(config.rows[3], ("depth",), copied) == 1e-2
 
 
 def test_what_a_comparison_has_of_its_own_is_no_setting_of_its_runs():
@@ -170,8 +171,8 @@ def states_like(scores, seeds=2, images=40, spread=0.0, seed=0):
 
 
 def table_of(states, **changes):
-    config = CompareConfig(tasks=("depth",), rows=tuple(states), baseline=next(iter(states)), seeds=(0, 1), **changes)
-    return tabulate(states, config)
+    config = CompareConfig(tasks=("depth",), methods=tuple(states), baseline=next(iter(states)), seeds=2, **changes)
+    return tabulate(states, config)[0]
 
 
 def test_equal_rows_differ_by_nothing_at_all():
@@ -217,10 +218,93 @@ def test_the_interval_is_that_of_the_ratio_of_means():
 
 def test_one_seed_has_no_spread_and_the_table_shows_none():
     states = {"decoders_only": states_like(2.0, seeds=1)}
-    config = CompareConfig(tasks=("depth",), rows=("decoders_only",), seeds=(0,), replicates=5)
-    table = tabulate(states, config)
-    assert np.isnan(table.loc["decoders_only", "depth std"])
-    text = format_table(table, config.tasks)
+    config = CompareConfig(
+        tasks=("depth",), methods=("decoders_only",), baseline="decoders_only", seeds=1, replicates=5
+    )
+    scores, better = tabulate(states, config)
+    assert np.isnan(scores.loc["decoders_only", "depth std"])
+    cost = {"trainable": 1_234_567, "step ms": 1.4, "memory MB": 2.4, "predict ms": 3.4}
+    text = format_table(Results(scores, better, {"decoders_only": cost}, {}), config.tasks)
     assert "2.00" in text
+    assert "1.23" in text
     assert "nan" not in text
     assert "±" not in text
+
+
+def test_how_often_one_is_better_than_another():
+    """A sure winner, and two that are the same run: a half each way."""
+    one, best = states_like(2.0, spread=0.5), states_like(1.0, spread=0.5)
+    states = {"decoders_only": one, "mtlora": one, "full": best}
+    config = CompareConfig(tasks=("depth",), methods=tuple(states), baseline="decoders_only", seeds=2, replicates=40)
+    better = tabulate(states, config)[1]
+    assert better.loc["full", "mtlora"] == 1
+    assert better.loc["decoders_only", "full"] == 0
+    assert better.loc["mtlora", "decoders_only"] == better.loc["mtlora", "mtlora"] == 0.5
+
+
+# ------------------------------------------------------------------------------------------------ rows, costs, pages
+
+
+def test_a_row_says_what_it_is_given():
+    shared = {"rank": 8, "dropout": 0.0}
+    plain, low, apart, frozen = read_rows(
+        ("mtlora", "mtlora@rank=2@task_rank=[1,1,2,2]", "mtlora@decoder=aspp@pretrained=false", "decoders_only"), shared
+    )
+    assert (plain.options, plain.own) == (shared, {})
+    assert (low.options, low.own) == ({"rank": 2, "task_rank": [1, 1, 2, 2], "dropout": 0.0}, {})
+    assert (apart.options, apart.own) == (shared, {"decoder": "aspp", "pretrained": False})
+    assert (frozen.options, frozen.own) == ({}, {})
+    assert plain.tuned_as == low.tuned_as != apart.tuned_as
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    {
+        "mtlroa": "Unknown method 'mtlroa'. Did you mean 'mtlora'?",
+        "mtlora@rnk=3": "mtlora has no option 'rnk'. Did you mean 'rank'? A row may set rank, task_rank",
+        "mtlora@rank": "An option is written KEY=VALUE, got 'rank'.",
+        "mtlora@combine=sum": "Unknown combine mode 'sum'.",
+        "mtlora@steps=3": "'mtlora@steps=3': mtlora has no option 'steps'.",
+        "mtlora@decoder=apss": "Unknown decoder 'apss'. There are: hrnet",
+    }.items(),
+)
+def test_a_row_that_cannot_be_is_refused_at_once(row, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        CompareConfig(methods=(row,), baseline=row)
+
+
+def test_an_option_that_no_row_has_is_refused():
+    with pytest.raises(ValueError, match=r"No method of this comparison has an option 'rnak'\. Did you mean 'rank'"):
+        CompareConfig(methods=("mtlora", "full"), baseline="full", options={"rnak": 3})
+
+
+def test_costs_are_those_of_the_model_and_add_up_over_models(config, table):
+    rows = table["rows"]
+    for row in ROWS[:3]:
+        folder = next(config.out.glob(f"{row.replace('@', '-')}-sal-depth-*seed0"))
+        kept = json.loads((folder / "cost.json").read_text())
+        assert {name: rows[row][name] for name in kept} == kept
+        model = MultiTaskModel.from_pretrained(folder / "model")
+        assert kept["trainable"] == ml.parameter_report(model).loc["total", "trainable"]
+        assert kept["memory MB"] > 12 * kept["trainable"] / 1e6
+    folders = [next(config.out.glob(f"single*-{task}-*seed0")) for task in TASKS]
+    reports = [ml.parameter_report(MultiTaskModel.from_pretrained(folder / "model")) for folder in folders]
+    assert rows[ROWS[3]]["trainable"] == sum(report.loc["total", "trainable"] for report in reports)
+    assert rows[ROWS[1]]["memory MB"] > rows[ROWS[0]]["memory MB"]  # a frozen backbone keeps nothing
+
+
+def test_the_page_says_how_it_was_made_and_shows_what_is_there(config):
+    text = (config.out / "report.md").read_text()
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        with Image.open(config.out / name) as picture:
+            assert picture.width > 800
+    (line,) = re.findall(r"```bash\n(.*)\n```", text)
+    words = shlex.split(line)
+    before = (config.out / "report.md").read_bytes()
+    assert main(words[words.index("compare") :]) == 0
+    assert (config.out / "report.md").read_bytes() == before
+    csv = pd.read_csv(config.out / "table.csv", index_col="row")
+    assert csv.loc[ROWS[2], "delta_m"] == pytest.approx(
+        json.loads((config.out / "table.json").read_text())["rows"][ROWS[2]]["delta_m"], rel=1e-4
+    )
+    assert list(pd.read_csv(config.out / "better.csv", index_col="row").columns) == list(ROWS)

@@ -1,0 +1,109 @@
+"""Figures of a comparison: what a row gains over what it trains."""
+
+import re
+from collections.abc import Sequence
+from itertools import cycle, product
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mtlora_lite.references import PUBLISHED_GAINS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people who see fewer colours tell apart too; and markers, for more rows than colours.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = "osD^vPX"
+
+
+def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
+    """Δm over trained parameters, with intervals; rows that differ only in a value, such as the rank, are joined.
+
+    Args:
+        table: per row ``trainable`` (numbers), ``delta_m`` and its ``low`` and ``high``, in percent.
+        baseline: the row that Δm is relative to.
+    """
+    figure, axes = _axes(f"Δm over {baseline}, %")
+    methods = dict.fromkeys(row.split("@")[0] for row in table.index)
+    looks = dict(zip(methods, cycle(product(MARKERS, COLORS)), strict=False))
+    shown, labels = set(), []
+    for family in dict.fromkeys(map(_family, table.index)):
+        rows = table[[_family(row) == family for row in table.index]].sort_values("trainable")
+        method = family.split("@")[0]
+        gain, millions = rows["delta_m"], rows["trainable"] / 1e6
+        reach = [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
+        marker, color = looks[method]
+        axes.errorbar(
+            millions, gain, yerr=reach, label=None if method in shown else method, color=color, marker=marker,
+            ms=8, lw=1.2, elinewidth=1, capsize=3,
+        )  # fmt: skip
+        shown.add(method)
+        given = [row.partition("@")[2].replace("@", ", ") for row in rows.index]
+        labels += zip(given, millions, gain, strict=True)
+    _label(axes, labels)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _family(row: str) -> str:
+    """What rows share that differ only in a value, such as the rank: method and names of what they are given."""
+    return re.sub("=[^@]*", "", row)
+
+
+def published() -> "Figure":
+    """Δm over trained parameters as printed, for PASCAL-Context with Swin-T and four tasks."""
+    figure, axes = _axes("Δm over single-task models, %")
+    for verified, look in ((True, {"color": COLORS[0]}), (False, {"facecolor": "white", "edgecolor": COLORS[0]})):
+        points = [point for point in PUBLISHED_GAINS if point.verified == verified]
+        label = "as printed" if verified else "quoted from memory of the table"
+        axes.scatter([p.trainable for p in points], [p.delta_m for p in points], s=45, zorder=3, label=label, **look)
+    axes.set_xlim(1.5, 200)
+    _label(axes, [(point.method, point.trainable, point.delta_m) for point in PUBLISHED_GAINS])
+    axes.set_title("PASCAL-Context, Swin-T, four tasks: published results", fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
+    """Write (text, x, y) beside its point, where it covers no other point and no other text as far as that goes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    axes.figure.draw_without_rendering()  # or where points lie on the page is not known yet
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    points = [axes.transData.transform((x, y)) for _, x, y in labels]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
+    for text, x, y in labels:
+        if not text:
+            continue
+        for right, up in ((7, 4), (7, -11), (-7, 4), (-7, -11), (7, 12), (-7, 12)):
+            note = axes.annotate(
+                text, (x, y), xytext=(right, up), textcoords="offset points", fontsize=8, color="#444444",
+                ha="left" if right > 0 else "right",
+            )  # fmt: skip
+            box = note.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:
+            axes.add_artist(note)
+        taken.append(box)
+
+
+def _axes(ylabel: str) -> tuple["Figure", "Axes"]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.axhline(0, color="#888888", lw=1, ls="--", zorder=0)
+    axes.set(xlabel="trained parameters, millions (logarithmic)", ylabel=ylabel)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
