@@ -12,6 +12,7 @@ from PIL import Image
 
 from mtlora_lite import cli, command_line
 from mtlora_lite.cli import COMMANDS, main
+from mtlora_lite.config import read_option
 from mtlora_lite.data_commands import DATA_COMMANDS
 from mtlora_lite.methods import METHODS
 from mtlora_lite.paths import command
@@ -174,7 +175,7 @@ def test_messages_name_the_program_as_it_can_be_typed(tmp_path, monkeypatch):
 def test_options_are_json_or_words():
     words = ["rank=4", "scale=[1,2,3,4]", "combine=addition", 'task_rank={"sal": 2}', "task_scale=null", "name=a=b"]
     expected = [4, [1, 2, 3, 4], "addition", {"sal": 2}, None, "a=b"]
-    assert [command_line._option(word)[1] for word in words] == expected
+    assert [read_option(word)[1] for word in words] == expected
 
 
 def test_params_of_the_papers_configurations(monkeypatch, capsys):

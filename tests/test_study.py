@@ -18,8 +18,9 @@ from mtlora_lite.config import Setting, validation_set
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.study.bootstrap import image_states, tabulate, weighted_headline
-from mtlora_lite.study.grid import CompareConfig, Run, choose_lr, compare
+from mtlora_lite.study.grid import choose_lr, compare
 from mtlora_lite.study.rows import read_rows
+from mtlora_lite.study.settings import CompareConfig, Run
 from mtlora_lite.study.tables import Results, format_table
 
 TASKS = ("sal", "depth")

@@ -4,7 +4,6 @@ Every metric is made of sums over images, so that images can be drawn again with
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,7 @@ from tqdm.auto import tqdm
 from mtlora_lite.evaluation import Scores, evaluate
 from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
 from mtlora_lite.model import MultiTaskModel
-
-if TYPE_CHECKING:
-    from mtlora_lite.study.grid import CompareConfig
+from mtlora_lite.study.settings import CompareConfig
 
 UNUSED_STATES = ("histogram",)  # large, and no headline metric needs it
 
@@ -58,7 +55,7 @@ def weighted_headline(metrics: MetricSet, states: States, weights: np.ndarray) -
     return headline(metrics.compute())
 
 
-def tabulate(states: Mapping[str, list[States]], config: "CompareConfig") -> tuple[pd.DataFrame, pd.DataFrame]:
+def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the rows score, and how sure it is that one is better than another.
 
     Args:

@@ -8,20 +8,17 @@ rows. A run that is done is never repeated, and one that was interrupted goes on
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from mtlora_lite.config import Setting, TrainConfig, training_set, validation_set
+from mtlora_lite.config import TrainConfig, training_set, validation_set
 from mtlora_lite.engine import train
 from mtlora_lite.metrics import delta_m, headline
 from mtlora_lite.model import parameter_report
@@ -29,87 +26,13 @@ from mtlora_lite.records import as_json, write_json
 from mtlora_lite.runs import CONFIG_FILE, LOG_FILE, holds_run
 from mtlora_lite.study.bootstrap import States, image_states, tabulate
 from mtlora_lite.study.cost import COST_FILE, measure
-from mtlora_lite.study.rows import Row, read_rows
+from mtlora_lite.study.rows import Row
+from mtlora_lite.study.settings import CompareConfig, Run
 from mtlora_lite.study.tables import Results, write_results
 
 RESULT_FILE, STATES_FILE = "result.json", "states.npz"
 
 Rates = dict[tuple[str, tuple[str, ...]], float]  # the learning rate of a row's group of tasks
-
-
-@dataclass(frozen=True)
-class CompareConfig(Setting):
-    """Compare methods on equal terms: same images and steps, several seeds, each with its own best learning rate.
-
-    Attributes:
-        out: folder for the runs, tables and figures; what is there already is not done again.
-        methods: the rows, each a method and what it is given: mtlora, mtlora@rank=16, mtlora@pretrained=false,
-            lora@backbone=pvt_v2_scenes_tiny@decoder=aspp. single_task is one model per task.
-        baseline: the row that Δm is relative to.
-        options: options of every method that has them, such as rank and dropout.
-        lrs: learning rates that every method may choose from.
-        seeds: how many: 0, 1, ...; the first also serves to choose.
-        tune_split: list of ids (a folder) or part of the scenes that rates are chosen on.
-        table_split: the same, that the tables come from.
-        jobs: runs at a time, each with one thread.
-        replicates: resamples of the bootstrap.
-    """
-
-    out: Path = Path("runs/compare")
-    methods: tuple[str, ...] = ("decoders_only", "mtlora", "full", "single_task")
-    baseline: str = "single_task"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    lrs: tuple[float, ...] = (5e-4, 1.5e-3, 4.5e-3)
-    seeds: int = 3
-    tune_split: str = "val"
-    table_split: str = "test"
-    jobs: int = 2
-    replicates: int = 1000
-
-    def __post_init__(self) -> None:
-        """Say what cannot be, before anything is rendered, read or trained."""
-        super().__post_init__()
-        rows = read_rows(self.methods, self.options)
-        if self.baseline not in self.methods:
-            raise ValueError(f"The baseline {self.baseline!r} is not among the rows {', '.join(self.methods)}.")
-        if not self.lrs or min(self.seeds, self.jobs, self.replicates) < 1:
-            raise ValueError("A comparison takes at least one learning rate, seed, job and replicate.")
-        if self.boundary:
-            raise ValueError("Comparisons resample images, for which edges are scored by F_1px: leave boundary off.")
-        for row in rows:
-            Run(row, row.parts(self.tasks)[0], self.lrs[0], 0).config(self)
-
-    @property
-    def rows(self) -> list[Row]:
-        """What is compared."""
-        return read_rows(self.methods, self.options)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run of a comparison: a row, the tasks it trains together, a learning rate, a seed."""
-
-    row: Row
-    tasks: tuple[str, ...]
-    lr: float
-    seed: int
-
-    def config(self, compare: CompareConfig) -> TrainConfig:
-        """The run as the engine takes it."""
-        name = re.sub(r"[^\w.=]+", "-", self.row.name).strip("-")
-        shared = {field.name: getattr(compare, field.name) for field in dataclasses.fields(Setting)}
-        own = {
-            "out": compare.out / f"{name}-{'-'.join(self.tasks)}-lr{self.lr:g}-seed{self.seed}",
-            "tasks": self.tasks,
-            "method": self.row.method,
-            "options": self.row.options,
-            "val_split": compare.tune_split,
-            "lr": self.lr,
-            "seed": self.seed,
-            "trackers": (),
-            "loss_weights": {task: weight for task, weight in compare.loss_weights.items() if task in self.tasks},
-        }
-        return TrainConfig(**shared | own | self.row.own)
 
 
 def compare(config: CompareConfig) -> Results:

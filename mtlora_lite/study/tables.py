@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,9 @@ from mtlora_lite.paths import command
 from mtlora_lite.printing import markdown_table
 from mtlora_lite.records import write_atomically, write_json
 from mtlora_lite.study.figures import pareto, published
+from mtlora_lite.study.settings import CompareConfig
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.viz import save_png
-
-if TYPE_CHECKING:
-    from mtlora_lite.study.grid import CompareConfig
 
 TABLE, BETTER, REPORT = "table", "better.csv", "report.md"
 
@@ -46,7 +44,7 @@ class Results:
     lrs: Mapping[str, float]
 
 
-def write_results(results: Results, config: "CompareConfig") -> None:
+def write_results(results: Results, config: CompareConfig) -> None:
     """Write everything into the folder of a comparison."""
     table = results.scores.join(pd.DataFrame.from_dict(results.cost, orient="index"))
     record = {"command": command_of(config), "rows": table.to_dict("index"), "lr": results.lrs}
@@ -65,7 +63,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda temporary: table.rename_axis("row").to_csv(temporary, float_format="%.6g"))
 
 
-def command_of(config: "CompareConfig") -> str:
+def command_of(config: CompareConfig) -> str:
     """The command line that makes a comparison again."""
     words = []
     for option in dataclasses.fields(config):
@@ -129,7 +127,7 @@ def _with_spread(scores: pd.DataFrame, task: str) -> list[str]:
     ]
 
 
-def _page(results: Results, config: "CompareConfig") -> Iterable[str]:
+def _page(results: Results, config: CompareConfig) -> Iterable[str]:
     """The sections of ``report.md``."""
     header, *rows = readable_table(results, config.tasks)
     seeds = "one seed" if config.seeds == 1 else f"{config.seeds} seeds"
