@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods import full, mtlora
 
 
@@ -30,7 +30,7 @@ class Method:
     summary: str
     source: str
     options: type
-    adapt: Callable[[SwinBackbone, tuple[str, ...], Any], None]
+    adapt: Callable[[Backbone, tuple[str, ...], Any], None]
 
 
 _MTLORA = "Agiza et al., CVPR 2024, arXiv 2403.20320"
