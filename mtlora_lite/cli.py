@@ -88,7 +88,7 @@ class ParamsConfig:
 
     Attributes:
         method: what is adapted and what is trained.
-        backbone: a timm Swin name or an embedded one.
+        backbone: a timm name (swin_*, swinv2_*, pvt_v2_*) or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
         options: the method's options, e.g. rank=64 task_rank=4.

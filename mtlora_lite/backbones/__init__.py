@@ -39,6 +39,7 @@ __all__ = [
     "BackboneSpec",
     "SwinBackbone",
     "build_backbone",
+    "family_of_name",
     "is_weights_file",
     "swin_shape",
     "timm_state_dict",
