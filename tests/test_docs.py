@@ -67,6 +67,18 @@ def test_the_readmes_shares_are_those_of_the_model():
     assert {name: int(number.replace(",", "")) for name, number in stated} == counted
 
 
+def test_the_readmes_backbones_are_those_there_are_and_count_what_it_says():
+    rows = re.findall(
+        r"^\| `(\w+)_\*`.*?\| ([\w, ]+?) +\| `(\w+)` +\| +([\d,]+) \| +([\d,]+) \|$", TEXT["README.md"], re.M
+    )
+    assert [family for family, *_ in rows] == list(backbones.FAMILIES)
+    for family, targets, name, trained, total in rows:
+        assert targets == ", ".join(backbones.FAMILIES[family].targets())
+        model = ml.build_model(backbone=name, tasks=cli.PAPER_TASKS, img_size=448, pretrained=False)
+        report = ml.parameter_report(model).loc["total"]
+        assert (f"{report['trainable']:,}", f"{report.sum():,}") == (trained, total)
+
+
 def test_a_task_is_added_as_contributing_says(monkeypatch):
     (row,), (target,) = blocks("CONTRIBUTING.md", "python task"), blocks("CONTRIBUTING.md", "python target")
     task = eval(row, {"Task": tasks.Task})
