@@ -104,6 +104,15 @@ def test_every_update_reaches_the_features(kind):
     assert len(dead) == 2
 
 
+@each_family
+@pytest.mark.parametrize("target", ["proj", "fc1", "fc2"])
+@torch.no_grad()
+def test_any_layer_after_attention_may_fork_alone(kind, target):
+    features = adapted(kind, targets=(target,))(torch.randn(1, 3, *SIZE), TASKS)
+    for first, second in zip(features["semseg"], features["normals"], strict=True):
+        assert not torch.allclose(first, second)
+
+
 @each_kind
 @torch.no_grad()
 def test_a_subset_of_the_tasks_has_the_same_features(kind):

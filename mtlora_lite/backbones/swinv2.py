@@ -26,10 +26,6 @@ class ForkedSwinV2Block(ForkedBlock, SwinTransformerV2Block):
         """Windowed attention, windows undone, before ``proj``."""
         return self._attn(x)
 
-    def activate(self, y: Tensor) -> Tensor:
-        """As in a Swin."""
-        return self.mlp.norm(self.mlp.drop1(self.mlp.act(y)))
-
 
 class SwinV2Backbone(SwinBackbone):
     """A timm ``SwinTransformerV2``, any size, window and image size. Its final norm is not used.
