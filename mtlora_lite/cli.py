@@ -13,6 +13,7 @@ from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
 from mtlora_lite import study
+from mtlora_lite.backbones import SwinBackbone
 from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
     PAPER_TASKS,
@@ -29,7 +30,7 @@ from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
-from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report
+from mtlora_lite.model import MultiTaskModel, build_model, parameter_report, report_rows
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
 from mtlora_lite.references import gain_over, get_reference
@@ -87,7 +88,7 @@ class ParamsConfig:
 
     Attributes:
         method: what is adapted and what is trained.
-        backbone: a timm Swin name or an embedded one.
+        backbone: a timm name (swin_*, swinv2_*, pvt_v2_*) or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
         options: the method's options, e.g. rank=64 task_rank=4.
@@ -199,7 +200,7 @@ def published_counts() -> pd.DataFrame:
             column["trainable"], column["model"] = report.loc["total", "trainable"], report.loc["total"].sum()
             columns[f"{method} r{rank}"] = column
     table = pd.DataFrame(columns).fillna(0).astype(int)
-    order = (*(title for title, _ in REPORT_ROWS), "trainable", "model")
+    order = (*report_rows(SwinBackbone), "trainable", "model")
     return table.loc[[title for title in order if title in table.index and table.loc[title].any()]]
 
 

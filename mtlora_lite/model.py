@@ -20,15 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mtlora_lite.backbones import (
-    BackboneSpec,
-    SwinBackbone,
-    as_image_size,
-    build_backbone,
-    built_shape,
-    is_weights_file,
-    parameter_group,
-)
+from mtlora_lite.backbones import Backbone, BackboneSpec, as_image_size, build_backbone, is_weights_file
 from mtlora_lite.card import Facts, write_card
 from mtlora_lite.checkpoints import storable
 from mtlora_lite.decoders import build_decoder
@@ -74,7 +66,7 @@ class MultiTaskModel(nn.Module):
     Shapes: ``images (B, 3, H, W)`` to ``{task: logits (B, C_task, H, W)}``.
     """
 
-    def __init__(self, backbone: SwinBackbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
+    def __init__(self, backbone: Backbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
         super().__init__()
         self.backbone = backbone
         self.decoders = nn.ModuleDict(decoders)
@@ -145,7 +137,7 @@ class MultiTaskModel(nn.Module):
             state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
-            record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
+            record |= {"backbone": self.backbone.shape(), "pretrained": False}  # the file is not needed any more
         record |= {"results": self.results} if self.results else {}
         write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(storable(state))))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
@@ -227,19 +219,20 @@ class MultiTaskModel(nn.Module):
         """What the model's card says."""
         backbone = self.config.backbone
         if not isinstance(backbone, str):
-            backbone = f"a Swin of width {built_shape(self.backbone)['embed_dim']}"
+            backbone = f"a {self.backbone.title} of width {self.backbone.width}"
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in self.parameters())
         return Facts(
-            name, self.config.method, self.config.options, Path(backbone).name, self.config.img_size,
-            self.config.channels, self.config.folded, full, (trained, total), weights.stat().st_size, self.results,
+            name, self.config.method, self.config.options, Path(backbone).name, self.backbone.title,
+            self.config.img_size, self.config.channels, self.config.folded, full, (trained, total),
+            weights.stat().st_size, self.results,
         )  # fmt: skip
 
     def frozen_hash(self) -> str:
         """SHA-256 over the backbone's frozen linear weights: what an adapter file is good for."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.backbone.named_parameters()):
-            if not parameter.requires_grad and parameter_group(name) == "linears":
+            if not parameter.requires_grad and self.backbone.parameter_group(name) == "linears":
                 digest.update(name.encode())
                 digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -262,8 +255,8 @@ def build_model(
 
     Args:
         method: a row of ``methods.METHODS``.
-        backbone: a timm Swin name, an embedded name (``swin_scenes_tiny``), a file of Swin weights, a shape
-            (``backbones.swin_shape``), or a timm Swin module.
+        backbone: a timm name of a family in ``backbones.FAMILIES``, an embedded name (``swin_scenes_tiny``), a file
+            of Swin weights, a shape (``backbones.swin_shape``), or a timm module of such a family.
         tasks: task keys; their order is the order of the outputs.
         img_size: height and width in pixels, multiples of 32.
         pretrained: load the backbone's pre-trained weights.
@@ -352,27 +345,35 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again, or train it anew.") from error
 
 
-# Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.
-REPORT_ROWS = (
-    ("TA-LoRA qkv + proj", r"(qkv|proj)\.lora_ta_"),
-    ("TA-LoRA mlp", r"fc[12]\.lora_ta_"),
-    ("TA-LoRA merging", r"reduction\.lora_ta_"),
-    ("TS-LoRA", r"lora_ts_|lora_norm"),
-    ("patch embedding", r"^backbone\.patch_embed\."),
-    ("relative positions", r"relative_position_bias_table"),
-    ("norms", r"^backbone\..*norm"),
-    ("patch merging", r"^backbone\..*reduction"),
-    ("linear layers", r"^backbone\."),
-    ("fusion", r"^decoders\.[^.]+\.fusion\."),
-    ("decoders", r"^decoders\."),
-)
+# Titles of the backbone's groups of parameters in the report, where they are not the groups' own names.
+GROUP_TITLES = {
+    "patch_embed": "patch embedding", "rel_pos": "relative positions", "merging": "patch merging",
+    "linears": "linear layers",
+}  # fmt: skip
+
+
+def report_rows(family: type[Backbone]) -> dict[str, str]:
+    """Rows of the parameter report: what they are called, and a pattern of the names that belong to them."""
+    attention = [name for name, path in family.block_linears.items() if path.startswith("attn.")]
+    groups = {GROUP_TITLES.get(group, group): pattern for group, pattern in family.parameter_groups.items()}
+    updates = {f"TA-LoRA {' + '.join(attention)}": rf"\b({'|'.join(attention)})\.lora_ta_"} if attention else {}
+    return {
+        **updates,
+        "TA-LoRA mlp": r"fc[12]\.lora_ta_",
+        "TA-LoRA merging": r"lora_ta_",
+        "TS-LoRA": r"lora_ts_|lora_norm",
+        **{title: rf"^backbone\..*({pattern})" for title, pattern in groups.items()},
+        "fusion": r"^decoders\.[^.]+\.fusion\.",
+        "decoders": r"^decoders\.",
+    }
 
 
 def parameter_report(model: MultiTaskModel) -> pd.DataFrame:
     """Count parameters per group: a table with columns ``trainable`` and ``frozen`` and a last row ``total``."""
-    rows = {title: {"trainable": 0, "frozen": 0} for title, _ in REPORT_ROWS}
+    patterns = report_rows(type(model.backbone))
+    rows = {title: {"trainable": 0, "frozen": 0} for title in patterns}
     for name, parameter in model.named_parameters():
-        title = next(title for title, pattern in REPORT_ROWS if re.search(pattern, name))
+        title = next(title for title, pattern in patterns.items() if re.search(pattern, name))
         rows[title]["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
     report = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
     report = report[report.sum(axis=1) > 0]

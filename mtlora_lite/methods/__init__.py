@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods import full, mtlora
 from mtlora_lite.names import did_you_mean
 
@@ -30,7 +30,7 @@ class Method:
     summary: str
     source: str
     options: type
-    adapt: Callable[[SwinBackbone, tuple[str, ...], Any], None]
+    adapt: Callable[[Backbone, tuple[str, ...], Any], None]
 
 
 _MTLORA = "Agiza et al., CVPR 2024, arXiv 2403.20320"

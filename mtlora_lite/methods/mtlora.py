@@ -8,16 +8,19 @@ attn.proj, mlp.fc1, mlp.fc2         TA                      TA + TS
 patch merging                       MTLoRA: trained in full. MTLoRA+: frozen, TA
 ==================================  ======================  ============================
 
+These are the names in a Swin; what they are in another family, and which of its parts ``train`` may name, says the
+backbone.
+
 Source: Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3 and fig. 3.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
-from mtlora_lite.backbones import SwinBackbone, parameter_group
-from mtlora_lite.backbones.swin import BLOCK_LINEARS, PARAMETER_GROUPS, TARGETS
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.lora import COMBINE_MODES, LoRALinear, MTLoRALinear
 
 PerStage = float | Sequence[float]
@@ -35,9 +38,11 @@ class MTLoRAOptions:
         task_scale: factor of the private updates, the same, or {task: either}; None: as ``scale``.
         dropout: probability of dropping an input of the shared A.
         combine: how shared and private meet, see ``lora.MTLoRALinear``; ``lora_only`` has no private updates.
-        targets: which layers are adapted.
+        targets: which layers are adapted; None: all linear layers of the blocks (and of the patch merging in MTLoRA+).
         train: which groups of the backbone are trained besides the updates.
     """
+
+    adapts_merging: ClassVar[bool] = False
 
     rank: PerStage = 64
     task_rank: PerTask = 4
@@ -45,27 +50,26 @@ class MTLoRAOptions:
     task_scale: PerTask | None = None
     dropout: float = 0.05
     combine: str = "matrix"
-    targets: tuple[str, ...] = tuple(BLOCK_LINEARS)
+    targets: tuple[str, ...] | None = None
     train: tuple[str, ...] = ("patch_embed", "norms", "rel_pos", "merging")
 
     def __post_init__(self):
         if self.combine not in COMBINE_MODES:
             raise ValueError(f"Unknown combine mode {self.combine!r}. Modes: {', '.join(COMBINE_MODES)}.")
-        unknown = [group for group in self.train if group not in PARAMETER_GROUPS]
-        if unknown:
-            raise ValueError(f"Unknown group {unknown[0]!r} in train. Groups: {', '.join(PARAMETER_GROUPS)}.")
 
 
 @dataclass(frozen=True)
 class MTLoRAPlusOptions(MTLoRAOptions):
     """Options of MTLoRA+: the patch merging is frozen and gets a shared update."""
 
-    targets: tuple[str, ...] = TARGETS
+    adapts_merging: ClassVar[bool] = True
+
     train: tuple[str, ...] = ("patch_embed", "norms", "rel_pos")
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> None:
     """Insert TA- and TS-LoRA into a backbone and set what is trained."""
+    backbone.check_groups(options.train)
     stages = backbone.num_stages
     rank = per_stage(options.rank, stages, "rank")
     scale = per_stage(options.scale, stages, "scale")
@@ -87,9 +91,28 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
             options.combine,
         )
 
-    backbone.adapt(options.targets, shared, None if options.combine == "lora_only" else shared_and_private)
+    forked = None if options.combine == "lora_only" else shared_and_private
+    backbone.adapt(wanted_targets(backbone, options), shared, forked)
     for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(parameter_group(name) in ("lora", *options.train))
+        parameter.requires_grad_(backbone.parameter_group(name) in ("lora", *options.train))
+
+
+def wanted_targets(backbone: Backbone, options: MTLoRAOptions) -> tuple[str, ...]:
+    """The layers that the options mean in this backbone.
+
+    Raises:
+        ValueError: MTLoRA+ on a backbone whose patch merging is no linear layer.
+    """
+    if options.targets is not None:
+        return options.targets
+    if not options.adapts_merging:
+        return tuple(backbone.block_linears)
+    if backbone.merging_linear is None:
+        raise ValueError(
+            f"MTLoRA+ puts a low-rank update into the patch merging, which is no linear layer in a {backbone.title}: "
+            "take mtlora, which trains it in full, or leaves it frozen if its option train is without merging."
+        )
+    return backbone.targets()
 
 
 def per_stage(value: float | Sequence[float], num_stages: int, what: str) -> tuple[float, ...]:
