@@ -13,7 +13,8 @@ becomes the plain linear layer it was made from. In a forked layer it depends on
 
 from torch import Tensor, nn
 
-from mtlora_lite.lora import LoRALinear, MTLoRALinear
+from mtlora_lite.adapted import Adapted
+from mtlora_lite.lora import MTLoRALinear
 
 
 class PrivateLoRALinear(MTLoRALinear):
@@ -36,16 +37,16 @@ class PrivateLoRALinear(MTLoRALinear):
 
 
 def fold_for_good(backbone: nn.Module) -> None:
-    """Fold every shared update that no task has to do without, in place, and drop its matrices."""
+    """Fold every correction that no task has to do without, in place, and drop what it was computed from."""
     for name, layer in list(backbone.named_modules()):
-        if isinstance(layer, LoRALinear):
+        if isinstance(layer, Adapted):
             layer.merge()
             if layer.merged:
-                folded = PrivateLoRALinear(layer) if isinstance(layer, MTLoRALinear) else layer.linear
+                folded = PrivateLoRALinear(layer) if isinstance(layer, MTLoRALinear) else layer.plain
                 parent, _, attribute = name.rpartition(".")
                 setattr(backbone.get_submodule(parent), attribute, folded)
 
 
 def is_merged(model: nn.Module) -> bool:
     """Whether any update of a model is merged, in a way that can be undone."""
-    return any(layer.merged for layer in model.modules() if isinstance(layer, LoRALinear))
+    return any(layer.merged for layer in model.modules() if isinstance(layer, Adapted))

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import Adapted
 from mtlora_lite.backbones import (
     BackboneSpec,
     SwinBackbone,
@@ -35,7 +36,6 @@ from mtlora_lite.decoders import build_decoder
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.fusion import ProjectFusion
 from mtlora_lite.hub import download, names_repo, upload
-from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
 from mtlora_lite.records import as_json, write_atomically
 from mtlora_lite.tasks import check_tasks, task_channels
@@ -119,8 +119,8 @@ class MultiTaskModel(nn.Module):
             layer.unmerge()
         return self
 
-    def _adapted_layers(self) -> list[LoRALinear]:
-        return [module for module in self.modules() if isinstance(module, LoRALinear)]
+    def _adapted_layers(self) -> list[Adapted]:
+        return [module for module in self.modules() if isinstance(module, Adapted)]
 
     def save_pretrained(
         self, directory: str | Path, *, full: bool = False, results: Mapping[str, Any] | None = None
