@@ -7,6 +7,9 @@ those weights into the plain layer, ``unmerge()`` takes them out again, to the b
 import torch
 from torch import Tensor, nn
 
+# What methods insert, and the piece of a name by which all parameters of it are known.
+INSERTED = {"lora": "lora_", "adapters": "adapter_", "prompts": "prompt_", "scale_shift": "ssf_"}
+
 
 class Adapted(nn.Module):
     """A module in the place of a plain, frozen one whose output it corrects; base class.
@@ -14,14 +17,17 @@ class Adapted(nn.Module):
     Attributes:
         base_name: the name under which the plain one is kept.
         mergeable: whether weights of the plain one can do what the whole does.
+        per_task: names of the parameters of which each task has a row, in the order of the tasks.
     """
 
     base_name = "base"
     mergeable = True
+    per_task: tuple[str, ...] = ()
 
-    def __init__(self, base: nn.Module):
+    def __init__(self, base: nn.Module | None = None):
         super().__init__()
-        self.add_module(self.base_name, base.requires_grad_(False))
+        if base is not None:  # else it is for the derived class to keep one
+            self.add_module(self.base_name, base.requires_grad_(False))
         self._unmerged: dict[str, Tensor] | None = None  # the weights as they were, so that unmerge() is exact
 
     @property

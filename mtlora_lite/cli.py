@@ -23,13 +23,14 @@ from mtlora_lite.config import (
     read_options,
     validation_set,
 )
+from mtlora_lite.counts import REPORT_ROWS, parameter_report
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.distributed import is_main
 from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
-from mtlora_lite.model import REPORT_ROWS, MultiTaskModel, build_model, parameter_report
+from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
 from mtlora_lite.references import gain_over, get_reference

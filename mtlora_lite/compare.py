@@ -22,11 +22,12 @@ import torch
 from tqdm.auto import tqdm
 
 from mtlora_lite.config import Setting, TrainConfig, training_set, validation_set
+from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import train
 from mtlora_lite.evaluation import Scores, evaluate
 from mtlora_lite.methods import get_method
 from mtlora_lite.metrics import MetricSet, build_metrics, delta_m, headline
-from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.records import as_json, write_json
 from mtlora_lite.runs import CONFIG_FILE, holds_run
 from mtlora_lite.tasks import TASKS

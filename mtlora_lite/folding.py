@@ -1,7 +1,9 @@
-"""Shared updates folded into the weights for good: what is left of a backbone that is only to predict.
+"""Corrections folded into the weights for good: what is left of a backbone that is only to predict.
 
-``merge()`` can be undone and keeps both weights; here the shared matrices go. A layer with nothing but a shared update
-becomes the plain linear layer it was made from. In a forked layer it depends on how shared and private meet:
+``merge()`` can be undone and keeps both weights; here what the correction was computed from goes. A layer that all
+tasks read alike (LoRA, DoRA, SSF, the updates of a single task) becomes the plain layer it was made from; one that
+cannot be folded (adapters, updates of several tasks) stays as it is. In a forked layer of MTLoRA it depends on how
+shared and private meet:
 
 =============  =================================================================================
 ``matrix``     tasks read W, the shared stream W + ΔW: both are needed, the layer stays as it is
@@ -28,6 +30,10 @@ class PrivateLoRALinear(MTLoRALinear):
         self.__dict__.update(layer.__dict__)  # the layer itself is not used any more
         self.lora_ta_A = self.lora_ta_B = None
         self._unmerged = None
+
+    def folded(self) -> dict[str, Tensor]:
+        """Nothing: there is nothing left to fold."""
+        return {}
 
     def merge(self) -> None:
         """Do nothing: there is nothing left to fold."""

@@ -153,14 +153,8 @@ class MTLoRALinear(LoRALinear):
         return shared, outputs
 
     def updates(self, tasks: Sequence[str]) -> "Updates":
-        """The private updates of ``tasks``; smaller ranks are filled up with zeros, which add nothing."""
-        widest = max(self.lora_ts_A[task].shape[0] for task in tasks)
-        downs, ups = [], []
-        for task in tasks:
-            missing = widest - self.lora_ts_A[task].shape[0]
-            downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)))
-            ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
-        return Updates(torch.stack(downs), torch.stack(ups))
+        """The private updates of ``tasks``."""
+        return stack_updates([(self.lora_ts_A[t], self.task_scale[t] * self.lora_ts_B[t]) for t in tasks])
 
     def run_shared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The shared output, what the tasks' outputs start from (``anchor``), and the input of the updates, d(x)."""
@@ -185,6 +179,14 @@ class Updates(NamedTuple):
 
     down: Tensor
     up: Tensor
+
+
+def stack_updates(pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:
+    """The updates of T tasks, each given as A and s · B; smaller ranks are filled up with zeros, which add nothing."""
+    widest = max(len(down) for down, _ in pairs)
+    downs = [F.pad(down, (0, 0, 0, widest - len(down))) for down, _ in pairs]
+    ups = [F.pad(up, (0, widest - len(down))).t() for down, up in pairs]
+    return Updates(torch.stack(downs), torch.stack(ups))
 
 
 def forked_mlp(

@@ -6,14 +6,12 @@ images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ─
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -208,7 +206,7 @@ class MultiTaskModel(nn.Module):
         backbone = config.backbone if backbone is None else backbone
         if backbone is None:
             raise ValueError(f"{directory} was built from a backbone module: pass it as backbone=...")
-        model = _assemble(config, backbone, config.pretrained and not full)
+        model = build_from(config, backbone, config.pretrained and not full)
         model.results = results
         state = _read_weights(directory / WEIGHTS_FILE)
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -289,10 +287,19 @@ def build_model(
         channels=task_channels(tasks, channels),
         options=dataclasses.asdict(method_options(method, options)),
     )
-    return _assemble(config, backbone, pretrained)
+    return build_from(config, backbone)
 
 
-def _assemble(config: ModelConfig, backbone: BackboneSpec, pretrained: bool) -> MultiTaskModel:
+def build_from(
+    config: ModelConfig, backbone: BackboneSpec | None = None, pretrained: bool | None = None
+) -> MultiTaskModel:
+    """Build the model that a configuration describes; another backbone, or none pre-trained, may take the place of its.
+
+    Raises:
+        ValueError: as ``build_model``.
+    """
+    backbone = config.backbone if backbone is None else backbone
+    pretrained = config.pretrained if pretrained is None else pretrained
     body = build_backbone(backbone, img_size=config.img_size, pretrained=pretrained, drop_path=config.drop_path)
     get_method(config.method).adapt(body, config.tasks, method_options(config.method, config.options))
     if config.folded:
@@ -350,31 +357,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again, or train it anew.") from error
-
-
-# Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.
-REPORT_ROWS = (
-    ("TA-LoRA qkv + proj", r"(qkv|proj)\.lora_ta_"),
-    ("TA-LoRA mlp", r"fc[12]\.lora_ta_"),
-    ("TA-LoRA merging", r"reduction\.lora_ta_"),
-    ("TS-LoRA", r"lora_ts_|lora_norm"),
-    ("patch embedding", r"^backbone\.patch_embed\."),
-    ("relative positions", r"relative_position_bias_table"),
-    ("norms", r"^backbone\..*norm"),
-    ("patch merging", r"^backbone\..*reduction"),
-    ("linear layers", r"^backbone\."),
-    ("fusion", r"^decoders\.[^.]+\.fusion\."),
-    ("decoders", r"^decoders\."),
-)
-
-
-def parameter_report(model: MultiTaskModel) -> pd.DataFrame:
-    """Count parameters per group: a table with columns ``trainable`` and ``frozen`` and a last row ``total``."""
-    rows = {title: {"trainable": 0, "frozen": 0} for title, _ in REPORT_ROWS}
-    for name, parameter in model.named_parameters():
-        title = next(title for title, pattern in REPORT_ROWS if re.search(pattern, name))
-        rows[title]["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
-    report = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
-    report = report[report.sum(axis=1) > 0]
-    report.loc["total"] = report.sum()
-    return report

@@ -16,8 +16,9 @@ from timm.models import get_pretrained_cfg
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from mtlora_lite.backbones.swin import SwinBackbone
-from mtlora_lite.lora import LoRALinear
+from mtlora_lite.adapted import INSERTED, Adapted
+from mtlora_lite.backbones.prompts import PromptedBlock
+from mtlora_lite.backbones.swin import SwinBackbone, parameter_group
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES, read_state_dict
 
 TABLE = "relative_position_bias_table"
@@ -60,7 +61,7 @@ def built_shape(backbone: SwinBackbone) -> dict[str, Any]:
     """What ``swin_shape`` returns, of a built backbone: enough to build one like it for the same image size."""
     first = [stage.blocks[0].attn for stage in backbone.layers]
     return {
-        "embed_dim": backbone.patch_embed.proj.out_channels,
+        "embed_dim": backbone.layers[0].blocks[0].dim,
         "depths": [len(stage.blocks) for stage in backbone.layers],
         "num_heads": [attention.num_heads for attention in first],
         "window_size": [list(attention.window_size) for attention in first],  # cut to the map where that is smaller
@@ -73,24 +74,38 @@ def timm_state_dict(backbone: SwinBackbone) -> dict[str, Tensor]:
     Private updates are left out. The final norm, which a backbone here does not have, is as timm initialises it.
 
     Raises:
-        ValueError: the shared stream reads the task streams (``addition``), so that no plain Swin has its outputs.
+        ValueError: no plain Swin has its outputs, because the shared stream reads the task streams (``addition``), or
+            because what was inserted cannot be folded.
     """
     if backbone.tasks_feed_shared:
         raise ValueError(
             "With combine='addition' the shared stream reads the streams of the tasks: it fits into no plain Swin."
         )
-    state = backbone.state_dict()
+    if not is_foldable(backbone):
+        raise ValueError("What was inserted here cannot be folded into weights: it fits into no plain Swin.")
+    state, names = backbone.state_dict(), {}
     for name, layer in backbone.named_modules():
-        if isinstance(layer, LoRALinear) and layer.lora_ta_A is not None and not layer.merged:
-            state[f"{name}.linear.weight"] = layer.linear.weight + layer.delta_weight()
+        if isinstance(layer, Adapted):
+            inside = f"{name}.{layer.base_name}."
+            names |= {each: each.replace(inside, f"{name}.") for each in state if each.startswith(inside)}
+            if layer.mergeable and not layer.merged:
+                state |= {inside + leaf: value for leaf, value in layer.folded().items()}
     plain = {
-        re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", re.sub(r"\.linear\.(\w+)$", r".\1", name)): value
+        re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", names.get(name, name)): value
         for name, value in state.items()
-        if ".lora_" not in name
+        if parameter_group(name) not in INSERTED
     }
     norm = nn.LayerNorm(backbone.feature_channels[-1])
     plain |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
     return {name: value.detach().cpu().contiguous() for name, value in plain.items()}
+
+
+def is_foldable(backbone: SwinBackbone) -> bool:
+    """Whether weights of a plain Swin can do what a backbone does on its shared stream."""
+    return not any(
+        isinstance(module, PromptedBlock) or (isinstance(module, Adapted) and not module.mergeable)
+        for module in backbone.modules()
+    )
 
 
 def load_swin(path: str | Path, *, pretrained: bool = True, **options: Any) -> SwinTransformer:

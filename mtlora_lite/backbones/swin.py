@@ -18,12 +18,15 @@ Sources: Swin, Liu et al., ICCV 2021, arXiv 2103.14030; MTLoRA, Agiza et al., CV
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import INSERTED
 from mtlora_lite.backbones.fork import ForkedBlock, merge_and_project, merge_patches, multiply, product_pays
 from mtlora_lite.lora import MTLoRALinear
+from mtlora_lite.mtl_lora import TaskIds
 
 BLOCK_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 MERGING_LINEAR = "reduction"
@@ -59,6 +62,8 @@ class SwinBackbone(nn.Module):
         self.layers = swin.layers
         dims = [info["num_chs"] for info in swin.feature_info]
         self.feature_channels = (*dims[1:], dims[-1])  # after patch merging; the last stage has none
+        self.pass_tasks: tuple[str, ...] = ()  # that take a pass each; none: one pass serves all
+        self.task_ids = TaskIds()  # of the passes that are under way
 
     @property
     def img_size(self) -> tuple[int, int]:
@@ -78,7 +83,7 @@ class SwinBackbone(nn.Module):
     def forward(
         self, images: Tensor, tasks: Sequence[str], projections: Sequence[Tensor] | None = None
     ) -> dict[str, list[Tensor]]:
-        """One pass over the images for all of ``tasks``.
+        """One pass over the images for all of ``tasks``, or after ``pass_per_task`` one for each.
 
         Args:
             images: (B, 3, H, W).
@@ -88,13 +93,31 @@ class SwinBackbone(nn.Module):
         """
         check_image_size(images.shape[-2:], self.img_size)
         x = self.patch_embed(images)  # (B, H/4, W/4, C)
+        if not self.pass_tasks:
+            return self._pyramids(x, tasks, projections)
+        ids = torch.tensor([self.pass_tasks.index(task) for task in tasks], device=x.device)
+        with self.task_ids.of(ids):  # the passes are made as one of T·B images, task by task
+            return self._pyramids(x.repeat(len(tasks), 1, 1, 1), tasks, projections)
+
+    def _pyramids(
+        self, x: Tensor, tasks: Sequence[str], projections: Sequence[Tensor] | None
+    ) -> dict[str, list[Tensor]]:
         levels = []
         for (stage, merging), projection in zip(self._stages(), projections or [None] * self.num_stages, strict=True):
             for block in stage.blocks[:-1]:
                 x = block(x)
-            x, maps = _end_stage(stage.blocks[-1], merging, x, tasks, projection)
+            x, maps = _end_stage(stage.blocks[-1], merging, x, tasks, projection, bool(self.pass_tasks))
             levels.append([features.permute(0, 3, 1, 2) for features in maps])  # (B, C_i, H_i, W_i) of each task
         return {task: list(maps) for task, maps in zip(tasks, zip(*levels, strict=True), strict=True)}
+
+    def pass_per_task(self, tasks: Sequence[str]) -> TaskIds:
+        """Run a pass per task from now on; what is returned tells the layers inside which task a pass is for.
+
+        During a call it holds the requested tasks as numbers in the order of ``tasks`` (T,); a layer's input has as
+        many samples of each, one task after the other.
+        """
+        self.pass_tasks = tuple(tasks)
+        return self.task_ids
 
     def _stages(self) -> Iterator[tuple[nn.Module, nn.Module]]:
         """Each stage with the patch merging that follows it (timm keeps that one in the next stage)."""
@@ -136,25 +159,28 @@ def _replace(module: nn.Module, path: str, make: Callable[[nn.Linear], nn.Module
 
 
 def _end_stage(
-    block: nn.Module, merging: nn.Module, x: Tensor, tasks: Sequence[str], projection: Tensor | None
+    block: nn.Module, merging: nn.Module, x: Tensor, tasks: Sequence[str], projection: Tensor | None, stacked: bool
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    """The last block of a stage and the patch merging after it: the shared stream, and each task's features."""
+    """The last block of a stage and the patch merging after it: what goes on, and each task's features.
+
+    What goes on is the shared stream, or (``stacked``) a stream per task, one after the other in the batch.
+    """
     forks = isinstance(block, ForkedBlock)
     if forks and projection is not None and product_pays(merging, projection, x):
         x, maps = block(x, tasks, merge_and_project(merging, projection))
         return merging(x), maps
     x, x_tasks = block(x, tasks) if forks else (block(x), None)
     x, x_tasks = merge_patches(merging, x, x_tasks)
+    if stacked:
+        x_tasks = x.unflatten(0, (len(tasks), -1))
     if x_tasks is None:  # one stream for all
         return x, [x] * len(tasks) if projection is None else [F.linear(x, matrix) for matrix in projection]
     return x, x_tasks if projection is None else multiply(x_tasks, projection)
 
 
 def parameter_group(name: str) -> str:
-    """The group of a backbone parameter by its name: a key of ``PARAMETER_GROUPS``, or ``lora``."""
-    if "lora_" in name:
-        return "lora"
-    return next(group for group, piece in PARAMETER_GROUPS.items() if piece in name)
+    """The group of a backbone parameter by its name: a key of ``INSERTED`` or of ``PARAMETER_GROUPS``."""
+    return next(group for group, piece in (INSERTED | PARAMETER_GROUPS).items() if piece in name)
 
 
 def check_targets(targets: Sequence[str]) -> None:

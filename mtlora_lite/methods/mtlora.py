@@ -11,17 +11,24 @@ patch merging                       MTLoRA: trained in full. MTLoRA+: frozen, TA
 Source: Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3 and fig. 3.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from mtlora_lite.backbones import SwinBackbone, parameter_group
-from mtlora_lite.backbones.swin import BLOCK_LINEARS, PARAMETER_GROUPS, TARGETS
+from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones.swin import FORK_TARGETS, TARGETS
 from mtlora_lite.lora import COMBINE_MODES, LoRALinear, MTLoRALinear
-
-PerStage = float | Sequence[float]
-PerTask = PerStage | Mapping[str, PerStage]
+from mtlora_lite.methods.common import (
+    BLOCK_TARGETS,
+    PerStage,
+    PerTask,
+    check_groups,
+    group_size,
+    linears,
+    per_key_and_stage,
+    per_stage,
+    train_only,
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,13 @@ class MTLoRAOptions:
     task_scale: PerTask | None = None
     dropout: float = 0.05
     combine: str = "matrix"
-    targets: tuple[str, ...] = tuple(BLOCK_LINEARS)
+    targets: tuple[str, ...] = BLOCK_TARGETS
     train: tuple[str, ...] = ("patch_embed", "norms", "rel_pos", "merging")
 
     def __post_init__(self):
         if self.combine not in COMBINE_MODES:
             raise ValueError(f"Unknown combine mode {self.combine!r}. Modes: {', '.join(COMBINE_MODES)}.")
-        unknown = [group for group in self.train if group not in PARAMETER_GROUPS]
-        if unknown:
-            raise ValueError(f"Unknown group {unknown[0]!r} in train. Groups: {', '.join(PARAMETER_GROUPS)}.")
+        check_groups(self.train)
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,9 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
     stages = backbone.num_stages
     rank = per_stage(options.rank, stages, "rank")
     scale = per_stage(options.scale, stages, "scale")
-    task_rank = per_task_and_stage(options.task_rank, tasks, stages, "task_rank")
+    task_rank = per_key_and_stage(options.task_rank, "task", tasks, stages, "task_rank")
     task_scale = options.scale if options.task_scale is None else options.task_scale
-    task_scale = per_task_and_stage(task_scale, tasks, stages, "task_scale")
+    task_scale = per_key_and_stage(task_scale, "task", tasks, stages, "task_scale")
 
     def shared(linear: nn.Linear, stage: int) -> LoRALinear:
         return LoRALinear(linear, rank[stage], scale[stage], options.dropout)
@@ -88,27 +93,24 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
         )
 
     backbone.adapt(options.targets, shared, None if options.combine == "lora_only" else shared_and_private)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(parameter_group(name) in ("lora", *options.train))
+    train_only(backbone, options.train)
 
 
-def per_stage(value: float | Sequence[float], num_stages: int, what: str) -> tuple[float, ...]:
-    """One number per stage out of one number or a sequence of ``num_stages``; anything else is a ``ValueError``."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * num_stages
-    if len(values) != num_stages:
-        raise ValueError(f"{what} is one number or one per stage: the backbone has {num_stages} stages, got {values}.")
-    return values
+def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> int:
+    """Σ r (in + out) over the adapted layers, Σ r_t (in + out) over tasks where they fork, and the trained groups.
 
-
-def per_task_and_stage(
-    value: float | Sequence[float] | Mapping[str, float | Sequence[float]],
-    tasks: Sequence[str],
-    num_stages: int,
-    what: str,
-) -> dict[str, tuple[float, ...]]:
-    """``{task: one number per stage}`` out of one number, one per stage, or a mapping from tasks to either."""
-    if not isinstance(value, Mapping):
-        value = dict.fromkeys(tasks, value)
-    if set(value) != set(tasks):
-        raise ValueError(f"{what} needs one entry per task ({', '.join(tasks)}), got {', '.join(value) or 'none'}.")
-    return {task: per_stage(value[task], num_stages, f"{what}[{task!r}]") for task in tasks}
+    In ``addition`` a forked layer has a norm (2 · out) in place of the shared update.
+    """
+    stages = backbone.num_stages
+    rank = per_stage(options.rank, stages, "rank")
+    task_rank = per_key_and_stage(options.task_rank, "task", tasks, stages, "task_rank")
+    layers = list(linears(backbone, options.targets))
+    forks = {} if options.combine == "lora_only" else {layer[:2]: layer for layer in layers if layer[0] in FORK_TARGETS}
+    total = group_size(backbone, options.train)
+    for _, stage, inputs, outputs in layers:
+        total += int(rank[stage]) * (inputs + outputs)
+    for _, stage, inputs, outputs in forks.values():  # the last block of each stage
+        total += sum(int(task_rank[task][stage]) for task in tasks) * (inputs + outputs)
+        if options.combine == "addition":
+            total += 2 * outputs - int(rank[stage]) * (inputs + outputs)
+    return total
