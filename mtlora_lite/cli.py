@@ -13,6 +13,7 @@ from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
+from mtlora_lite.backbones import SwinBackbone
 from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
     PAPER_TASKS,
@@ -23,7 +24,7 @@ from mtlora_lite.config import (
     read_options,
     validation_set,
 )
-from mtlora_lite.counts import REPORT_ROWS, parameter_report
+from mtlora_lite.counts import parameter_report, report_rows
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.distributed import is_main
 from mtlora_lite.engine import train, train_single_tasks
@@ -200,7 +201,7 @@ def published_counts() -> pd.DataFrame:
             column["trainable"], column["model"] = report.loc["total", "trainable"], report.loc["total"].sum()
             columns[f"{method} r{rank}"] = column
     table = pd.DataFrame(columns).fillna(0).astype(int)
-    order = (*(title for title, _ in REPORT_ROWS), "trainable", "model")
+    order = (*report_rows(SwinBackbone), "trainable", "model")
     return table.loc[[title for title in order if title in table.index and table.loc[title].any()]]
 
 

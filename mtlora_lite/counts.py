@@ -4,42 +4,49 @@ import re
 
 import pandas as pd
 
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.model import MultiTaskModel
 
-# Rows of the parameter report: what they are called, and a pattern of the parameter names that belong to them.
-REPORT_ROWS = (
-    ("TA-LoRA qkv + proj", r"(qkv|proj)\.lora_ta_"),
-    ("TA-LoRA mlp", r"fc[12]\.lora_ta_"),
-    ("TA-LoRA merging", r"reduction\.lora_ta_"),
-    ("TS-LoRA", r"lora_ts_|lora_norm"),
-    ("MTL-LoRA A and B", r"\.lora_[AB]$"),
-    ("MTL-LoRA Λ", r"\.lora_lambda$"),
-    ("MTL-LoRA mixing", r"\.lora_mix$"),
-    ("DoRA A and B", r"\.lora_[AB]\."),
-    ("DoRA lengths", r"\.lora_magnitude_vector\."),
-    ("adapters", r"\.adapter_(down|up)\."),
-    ("prompts", r"\.prompt_tokens$"),
-    ("scales and shifts", r"\.ssf_"),
-    ("patch embedding", r"^backbone\.patch_embed\."),
-    ("relative positions", r"relative_position_bias_table"),
-    ("norms", r"^backbone\..*norm"),
-    ("patch merging", r"^backbone\..*reduction"),
-    ("linear layers", r"^backbone\."),
-    ("fusion", r"^decoders\.[^.]+\.fusion\."),
-    ("decoders", r"^decoders\."),
-)
-
-
 BIASES = "biases"  # where they are trained and the weights beside them are not
+# Titles of the backbone's groups of parameters in the report, where they are not the groups' own names.
+GROUP_TITLES = {
+    "patch_embed": "patch embedding", "rel_pos": "relative positions", "merging": "patch merging",
+    "linears": "linear layers",
+}  # fmt: skip
+
+
+def report_rows(family: type[Backbone]) -> dict[str, str]:
+    """Rows of the parameter report: what they are called, and a pattern of the names that belong to them."""
+    attention = [name for name, path in family.block_linears.items() if path.startswith("attn.")]
+    groups = {GROUP_TITLES.get(group, group): pattern for group, pattern in family.parameter_groups.items()}
+    return {
+        f"TA-LoRA {' + '.join(attention)}": rf"\b({'|'.join(attention)})\.lora_ta_",
+        "TA-LoRA mlp": r"fc[12]\.lora_ta_",
+        "TA-LoRA merging": r"lora_ta_",
+        "TS-LoRA": r"lora_ts_|lora_norm",
+        "MTL-LoRA A and B": r"\.lora_[AB]$",
+        "MTL-LoRA Λ": r"\.lora_lambda$",
+        "MTL-LoRA mixing": r"\.lora_mix$",
+        "DoRA A and B": r"\.lora_[AB]\.",
+        "DoRA lengths": r"\.lora_magnitude_vector\.",
+        "adapters": r"\.adapter_(down|up)\.",
+        "prompts": r"\.prompt_tokens$",
+        "scales and shifts": r"\.ssf_",
+        BIASES: "^$",  # goes by what is trained
+        **{title: rf"^backbone\..*({pattern})" for title, pattern in groups.items()},
+        "fusion": r"^decoders\.[^.]+\.fusion\.",
+        "decoders": r"^decoders\.",
+    }
 
 
 def parameter_report(model: MultiTaskModel) -> pd.DataFrame:
     """Count parameters per group: a table with columns ``trainable`` and ``frozen`` and a last row ``total``."""
-    rows = {title: {"trainable": 0, "frozen": 0} for title in (BIASES, *dict(REPORT_ROWS))}
+    patterns = report_rows(type(model.backbone))
+    rows = {title: {"trainable": 0, "frozen": 0} for title in patterns}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, parameter in model.named_parameters():
         alone = name.endswith(".bias") and name in trained and name.removesuffix("bias") + "weight" not in trained
-        title = BIASES if alone else next(title for title, pattern in REPORT_ROWS if re.search(pattern, name))
+        title = BIASES if alone else next(title for title, pattern in patterns.items() if re.search(pattern, name))
         rows[title]["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
     report = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
     report = report[report.sum(axis=1) > 0]

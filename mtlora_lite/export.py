@@ -6,7 +6,7 @@ form           what is written                      what it is
 ``merged``     a folder                             the model of the chosen tasks alone, shared updates in the weights
 ``onnx``       a file                               the same as an ONNX graph
 ``program``    a file                               the same as a program of ``torch.export``
-``timm``       a file                               the shared stream alone as weights of a plain Swin of timm
+``timm``       a file                               the shared stream alone as weights of a plain model of timm
 ``checkpoint`` a folder                             everything, also the frozen weights; can be trained on
 ``official``   a file                               the layout of the paper's released code
 ============== ==================================== ===================================================================
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import EMBEDDED, built_shape, is_weights_file, timm_state_dict
+from mtlora_lite.backbones import EMBEDDED, is_weights_file, timm_state_dict
 from mtlora_lite.backbones.checkpoints import check_fit
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.graphs import write_onnx, write_program
@@ -55,8 +55,8 @@ class ExportConfig:
 
     program: the merged model as one file of torch.export (.pt2), which loads without this package.
 
-    timm: the shared stream as weights of a plain Swin that timm loads. The private updates of the tasks do not fit
-    into a plain Swin and are left out, and so are the decoders: a backbone to build on, not the model.
+    timm: the shared stream as weights of a plain model that timm loads. The private updates of the tasks do not fit
+    into it and are left out, and so are the decoders: a backbone to build on, not the model.
 
     checkpoint: a folder with everything, frozen weights too, that can be trained on.
 
@@ -141,7 +141,7 @@ def merged(model: MultiTaskModel, tasks: Sequence[str] | None = None) -> MultiTa
             f"With combine='addition' the shared stream reads the streams of all tasks, so that none can be left out: "
             f"take {', '.join(model.tasks)}, and choose when you predict."
         )
-    config, shape = model.config, built_shape(model.backbone)
+    config, shape = model.config, model.backbone.shape()
     options = {key: _of_tasks(value, tasks) for key, value in config.options.items()}
     alone = build_from(dataclasses.replace(
         config, backbone=shape, tasks=tasks, pretrained=False, options=options,
@@ -184,10 +184,10 @@ def _of_tasks(option: object, tasks: Sequence[str]) -> object:
 
 
 def save_trunk(model: MultiTaskModel, path: str | Path) -> Path:
-    """Write the shared stream as weights of a plain Swin, for timm, and return the path.
+    """Write the shared stream as weights of a plain model of timm, and return the path.
 
     Raises:
-        ValueError: the shared stream reads the tasks' (``combine="addition"``) and fits no plain Swin.
+        ValueError: the shared stream reads the tasks' (``combine="addition"``) and fits no plain model.
     """
     state, path = timm_state_dict(model.backbone), Path(path)
     line = loading_line(model, Path(path.name))  # without the folders of this machine
@@ -196,13 +196,14 @@ def save_trunk(model: MultiTaskModel, path: str | Path) -> Path:
 
 
 def loading_line(model: MultiTaskModel, path: Path) -> str:
-    """The line of Python that builds the Swin of timm which a trunk's weights fit."""
-    backbone, size = model.config.backbone, model.config.img_size
-    if isinstance(backbone, str) and backbone not in EMBEDDED and not is_weights_file(backbone):
-        return f'timm.create_model("{backbone}", img_size={size}, num_classes=0, checkpoint_path="{path}")'
-    shape = ", ".join(f"{key}={value}" for key, value in built_shape(model.backbone).items())
-    swin = f"timm.models.swin_transformer.SwinTransformer(img_size={size}, num_classes=0, {shape})"
-    return f'swin = {swin}; timm.models.load_checkpoint(swin, "{path}")'
+    """The line of Python that builds the model of timm which a trunk's weights fit."""
+    name, backbone = model.config.backbone, model.backbone
+    size = "".join(f"{key}={value}, " for key, value in backbone.size_options(model.config.img_size).items())
+    if isinstance(name, str) and name not in EMBEDDED and not is_weights_file(name):
+        return f'timm.create_model("{name}", {size}num_classes=0, checkpoint_path="{path}")'
+    shape = ", ".join(f"{key}={value!r}" for key, value in backbone.shape().items() if key != "family")
+    trunk = f"{backbone.timm_class.__module__}.{backbone.timm_class.__name__}({size}num_classes=0, {shape})"
+    return f'trunk = {trunk}; timm.models.load_checkpoint(trunk, "{path}")'
 
 
 # ------------------------------------------------------------------------------------------------------------- forms

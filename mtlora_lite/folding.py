@@ -9,7 +9,7 @@ shared and private meet:
 ``matrix``     tasks read W, the shared stream W + ΔW: both are needed, the layer stays as it is
 ``matrixv2``   all read W + ΔW: the shared update is folded, the private ones stay
 ``addition``   there is no shared update in a forked layer: it stays as it is
-``lora_only``  no layer is forked: the backbone becomes a plain Swin
+``lora_only``  no layer is forked: the backbone becomes a plain one of timm
 =============  =================================================================================
 """
 

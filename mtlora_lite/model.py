@@ -19,15 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import (
-    BackboneSpec,
-    SwinBackbone,
-    as_image_size,
-    build_backbone,
-    built_shape,
-    is_weights_file,
-    parameter_group,
-)
+from mtlora_lite.backbones import Backbone, BackboneSpec, as_image_size, build_backbone, is_weights_file
 from mtlora_lite.card import Facts, write_card
 from mtlora_lite.checkpoints import storable
 from mtlora_lite.decoders import build_decoder
@@ -72,7 +64,7 @@ class MultiTaskModel(nn.Module):
     Shapes: ``images (B, 3, H, W)`` to ``{task: logits (B, C_task, H, W)}``.
     """
 
-    def __init__(self, backbone: SwinBackbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
+    def __init__(self, backbone: Backbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
         super().__init__()
         self.backbone = backbone
         self.decoders = nn.ModuleDict(decoders)
@@ -143,7 +135,7 @@ class MultiTaskModel(nn.Module):
             state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
-            record |= {"backbone": built_shape(self.backbone), "pretrained": False}  # the file is not needed any more
+            record |= {"backbone": self.backbone.shape(), "pretrained": False}  # the file is not needed any more
         record |= {"results": self.results} if self.results else {}
         write_atomically(directory / WEIGHTS_FILE, lambda path: path.write_bytes(save(storable(state))))
         write_atomically(directory / CONFIG_FILE, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
@@ -225,7 +217,7 @@ class MultiTaskModel(nn.Module):
         """What the model's card says."""
         backbone = self.config.backbone
         if not isinstance(backbone, str):
-            backbone = f"a Swin of width {built_shape(self.backbone)['embed_dim']}"
+            backbone = f"a {self.backbone.title} of width {self.backbone.width}"
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in self.parameters())
         return Facts(
@@ -237,7 +229,7 @@ class MultiTaskModel(nn.Module):
         """SHA-256 over the backbone's frozen linear weights: what an adapter file is good for."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.backbone.named_parameters()):
-            if not parameter.requires_grad and parameter_group(name) == "linears":
+            if not parameter.requires_grad and self.backbone.parameter_group(name) == "linears":
                 digest.update(name.encode())
                 digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -260,8 +252,8 @@ def build_model(
 
     Args:
         method: a row of ``methods.METHODS``.
-        backbone: a timm Swin name, an embedded name (``swin_scenes_tiny``), a file of Swin weights, a shape
-            (``backbones.swin_shape``), or a timm Swin module.
+        backbone: a timm name of a family in ``backbones.FAMILIES``, an embedded name (``swin_scenes_tiny``), a file
+            of Swin weights, a shape (``backbones.swin_shape``), or a timm module of such a family.
         tasks: task keys; their order is the order of the outputs.
         img_size: height and width in pixels, multiples of 32.
         pretrained: load the backbone's pre-trained weights.

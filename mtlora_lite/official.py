@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlora_lite.backbones import swin_shape
+from mtlora_lite.backbones import SwinBackbone, swin_shape
 from mtlora_lite.backbones.checkpoints import COMPUTED_BUFFERS, check_fit
-from mtlora_lite.backbones.swin import TARGETS
 from mtlora_lite.folding import is_merged
 from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.records import write_atomically
@@ -81,8 +80,10 @@ def official_state_dict(model: MultiTaskModel) -> dict[str, Tensor]:
     """The weights of a model under the names of the released code, with the buffers that it saves.
 
     Raises:
-        ValueError: the released code has no such method or head, or the model is merged.
+        ValueError: the released code has no such backbone, method or head, or the model is merged.
     """
+    if type(model.backbone) is not SwinBackbone:
+        raise ValueError(f"The released code has no {model.backbone.title}: it has Swin alone.")
     if not model.config.method.startswith("mtlora") or model.config.decoder not in HEADS:
         raise ValueError(
             f"The released code has no {model.config.method!r} with decoder {model.config.decoder!r}: it has mtlora "
@@ -125,7 +126,7 @@ def _plan(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     tasks = tuple(dict.fromkeys(re.findall(r"^decoders\.decoders\.([^.]+)\.", "\n".join(state), re.MULTILINE)))
     prefix = "backbone."
     backbone = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    targets = tuple(target for target in TARGETS if any(f".{target}.lora_" in name for name in backbone))
+    targets = tuple(target for target in SwinBackbone.targets() if any(f".{target}.lora_" in name for name in backbone))
     if not tasks or not targets:
         raise ValueError(
             f"{source} is no checkpoint of MTLoRA's released code: no {'updates' if tasks else 'decoders'} in it. "

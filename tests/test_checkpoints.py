@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 
-from mtlora_lite.backbones import build_backbone, built_shape, checkpoints, swin_shape
+from mtlora_lite.backbones import build_backbone, checkpoints, swin_shape
 from mtlora_lite.backbones.checkpoints import hub_weights
 from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.unpickle import read_state_dict
@@ -151,7 +151,7 @@ def test_windows_fit_any_image_as_timm_fits_them(small_swin, tmp_path):
 
 def test_a_shape_builds_the_same_architecture_again(small_swin):
     swin = small_swin((64, 96))
-    shape = built_shape(build_backbone(swin, img_size=(64, 96)))
+    shape = build_backbone(swin, img_size=(64, 96)).shape()
     again = build_backbone(shape, img_size=(64, 96), pretrained=False)
     build_backbone(swin, img_size=(64, 96)).load_state_dict(again.state_dict())  # strict, so names and shapes agree
     with pytest.raises(ValueError, match="pretrained=False"):

@@ -10,7 +10,6 @@ import torch
 
 import mtlora_lite as ml
 from mtlora_lite import cli, nyud_mt, pascal_mt, tasks
-from mtlora_lite.backbones import parameter_group
 from mtlora_lite.methods import METHODS, Method
 from mtlora_lite.methods.full import NoOptions
 from mtlora_lite.paths import data_dir
@@ -88,7 +87,7 @@ def test_a_task_is_added_as_contributing_says(monkeypatch):
 
 def test_a_method_is_added_as_contributing_says(monkeypatch):
     (function,), (row,) = blocks("CONTRIBUTING.md", "python method"), blocks("CONTRIBUTING.md", "python row")
-    names = {"parameter_group": parameter_group, "Method": Method, "NoOptions": NoOptions}
+    names = {"Method": Method, "NoOptions": NoOptions}
     exec(function, names)
     for name, method in eval(f"{{{row}}}", names).items():
         monkeypatch.setitem(METHODS, name, method)

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from mtlora_lite.backbones import build_backbone, parameter_group
+from mtlora_lite.backbones import build_backbone
 from mtlora_lite.lora import LoRALinear, MTLoRALinear
 from mtlora_lite.methods import METHODS, method_options
 
@@ -189,7 +189,8 @@ def test_timm_names_build_at_another_size(name):
 
 
 def test_every_parameter_has_a_group(small_swin):
-    groups = {parameter_group(name) for name, _ in adapted(small_swin()).named_parameters()}
+    backbone = adapted(small_swin())
+    groups = {backbone.parameter_group(name) for name, _ in backbone.named_parameters()}
     assert groups == {"patch_embed", "rel_pos", "norms", "merging", "linears", "lora"}
 
 

@@ -1,4 +1,4 @@
-"""Swin weights from a file or from the hub.
+"""The weights of a backbone: of a Swin from a file, of any from the hub, and of a trained one as timm has them.
 
 A file may be the original repository's or timm's, whatever it is called. The two differ in where patch merging stands
 (the original: at the end of a stage, timm: at the start of the next) and in buffers that timm computes. What kind of
@@ -17,8 +17,8 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import INSERTED, Adapted
+from mtlora_lite.backbones.base import Backbone
 from mtlora_lite.backbones.prompts import PromptedBlock
-from mtlora_lite.backbones.swin import SwinBackbone, parameter_group
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES, read_state_dict
 
 TABLE = "relative_position_bias_table"
@@ -57,32 +57,22 @@ def swin_shape(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def built_shape(backbone: SwinBackbone) -> dict[str, Any]:
-    """What ``swin_shape`` returns, of a built backbone: enough to build one like it for the same image size."""
-    first = [stage.blocks[0].attn for stage in backbone.layers]
-    return {
-        "embed_dim": backbone.layers[0].blocks[0].dim,
-        "depths": [len(stage.blocks) for stage in backbone.layers],
-        "num_heads": [attention.num_heads for attention in first],
-        "window_size": [list(attention.window_size) for attention in first],  # cut to the map where that is smaller
-    }
+def timm_state_dict(backbone: Backbone) -> dict[str, Tensor]:
+    """The shared stream of a backbone as weights of a plain model of timm, shared updates folded into them.
 
-
-def timm_state_dict(backbone: SwinBackbone) -> dict[str, Tensor]:
-    """The shared stream of a backbone as weights of a plain Swin of timm, shared updates folded into them.
-
-    Private updates are left out. The final norm, which a backbone here does not have, is as timm initialises it.
+    Private updates are left out. A final norm, which a backbone here does not have, is as timm initialises it.
 
     Raises:
-        ValueError: no plain Swin has its outputs, because the shared stream reads the task streams (``addition``), or
+        ValueError: no plain model has its outputs, because the shared stream reads the task streams (``addition``), or
             because what was inserted cannot be folded.
     """
     if backbone.tasks_feed_shared:
         raise ValueError(
-            "With combine='addition' the shared stream reads the streams of the tasks: it fits into no plain Swin."
+            "With combine='addition' the shared stream reads the streams of the tasks: it fits into no plain "
+            f"{backbone.title}."
         )
     if not is_foldable(backbone):
-        raise ValueError("What was inserted here cannot be folded into weights: it fits into no plain Swin.")
+        raise ValueError(f"What was inserted cannot be folded into weights: it fits into no plain {backbone.title}.")
     state, names = backbone.state_dict(), {}
     for name, layer in backbone.named_modules():
         if isinstance(layer, Adapted):
@@ -93,15 +83,16 @@ def timm_state_dict(backbone: SwinBackbone) -> dict[str, Tensor]:
     plain = {
         re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", names.get(name, name)): value
         for name, value in state.items()
-        if parameter_group(name) not in INSERTED
+        if backbone.parameter_group(name) not in INSERTED
     }
-    norm = nn.LayerNorm(backbone.feature_channels[-1])
-    plain |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
+    if backbone.final_norm:
+        norm = nn.LayerNorm(backbone.feature_channels[-1])
+        plain |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
     return {name: value.detach().cpu().contiguous() for name, value in plain.items()}
 
 
-def is_foldable(backbone: SwinBackbone) -> bool:
-    """Whether weights of a plain Swin can do what a backbone does on its shared stream."""
+def is_foldable(backbone: Backbone) -> bool:
+    """Whether weights of a plain model can do what a backbone does on its shared stream."""
     return not any(
         isinstance(module, PromptedBlock) or (isinstance(module, Adapted) and not module.mergeable)
         for module in backbone.modules()

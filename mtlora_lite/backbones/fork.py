@@ -2,8 +2,8 @@
 
 Every stream runs through the same frozen layers, and four of them need not cost four times as much as one:
 
-- Between the attention and the next stage all work is per token. Windows and shift are undone once, before ``proj``,
-  and a strip of a few rows goes all the way while it is in the processor's cache.
+- Between the attention and the next stage all work is per token (in a Swin). Windows and shift are undone once, before
+  ``proj``, and a strip of a few rows goes all the way while it is in the processor's cache.
 - Only its low-rank inputs tell a task's stream from the shared one, so W x is computed once for all (``lora``).
 - The hidden layer of the tasks, four times as wide as their streams, is not kept for the backward pass (``lora``).
 - The last two matrices of a task, patch merging's and that of its fusion, are multiplied before they meet a token.
@@ -13,10 +13,10 @@ All of it is algebra: the same numbers, up to rounding, as one stream after the 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from mtlora_lite.lora import LoRALinear, MTLoRALinear, Updates, forked_mlp
@@ -25,37 +25,53 @@ from mtlora_lite.pieces import pieces_pay
 STRIP_TOKENS = 1024  # that are worked at together on a CPU
 
 
-class ForkedBlock(SwinTransformerBlock):
+class ForkedBlock(nn.Module):
     """The last block of a stage, in which the shared stream forks into one stream per task.
 
     Made from a timm block, whose modules and geometry it takes over under their names; only ``attn.proj`` moves up
-    to ``proj``, because it is applied after the windows are undone.
+    to ``proj``, because it is applied after the windows are undone. A family has a subclass, which says how attention
+    is called and may say more.
 
     Shapes: ``x (B, H, W, C)`` to ``(B, H, W, C), (T, B, H, W, C)``.
+
+    Attributes:
+        post_norm: whether the norms come after attention and MLP, and not before.
+        per_token: whether the MLP works on every token for itself, so that maps may be cut into strips.
     """
 
-    def __init__(self, block: SwinTransformerBlock):
+    post_norm: ClassVar[bool] = False
+    per_token: ClassVar[bool] = True
+
+    def __init__(self, block: nn.Module):
         nn.Module.__init__(self)
         self.__dict__.update(block.__dict__)  # the block itself is not used any more
         self.proj = self.attn.proj
         self.attn.proj = nn.Identity()
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attention up to ``proj``, (B, H, W, C) to the same, with the norm before it where there is one."""
+        raise NotImplementedError
+
+    def activate(self, y: Tensor) -> Tensor:
+        """What stands between ``fc1`` and ``fc2``, for maps (..., H, W, hidden)."""
+        return self.mlp.norm(self.mlp.drop1(self.mlp.act(y)))
 
     def forward(
         self, x: Tensor, tasks: Sequence[str], finish: Callable[[Tensor], Tensor] = lambda x_tasks: x_tasks
     ) -> tuple[Tensor, Tensor]:
         """Run the shared stream and the streams of ``tasks``.
 
-        After attention all work is per token, so it is done strip by strip: a strip of all streams fits the
+        Where all work after attention is per token, it is done strip by strip: a strip of all streams fits the
         processor's cache, and what ``finish`` makes of it is all that is ever held of the tasks' streams.
         """
-        context = self._attn(self.norm1(x))  # (B, H, W, C): windows undone, before proj
+        context = self.attend(x)  # (B, H, W, C): before proj
         layers = {"proj": self.proj, "fc1": self.mlp.fc1, "fc2": self.mlp.fc2}
         updates = {k: layer.updates(tasks) for k, layer in layers.items() if isinstance(layer, MTLoRALinear)}
         # Each stream and sample draws its own drop-path mask, as in the paper's code: 0, or 1 / probability to stay.
         streams, samples = 1 + len(tasks), x.shape[0]
         ones = x.new_ones(streams * samples, 1, 1, 1)
         kept = [drop(ones).unflatten(0, (streams, samples)) for drop in (self.drop_path1, self.drop_path2)]
-        rows = _rows_per_strip(x)
+        rows = _rows_per_strip(x) if self.per_token else x.shape[1]
         strips = [
             self._run_strip(*strip, updates, kept, finish)
             for strip in zip(x.split(rows, dim=1), context.split(rows, dim=1), strict=True)
@@ -71,19 +87,24 @@ class ForkedBlock(SwinTransformerBlock):
         kept: Sequence[Tensor],
         finish: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        y, y_tasks = _linear(self.proj, context, None, updates.get("proj"))
-        x, x_tasks = _add(x, None, y, y_tasks, kept[0])  # (B, h, W, C), (T, B, h, W, C)
-        y, y_tasks = self._mlp(self.norm2(x), None if x_tasks is None else self.norm2(x_tasks), updates)
-        x, x_tasks = _add(x, x_tasks, y, y_tasks, kept[1])
+        y = _linear(self.proj, context, None, updates.get("proj"))
+        x, x_tasks = _add(x, None, *self._after(self.norm1, *y), kept[0])  # (B, h, W, C), (T, B, h, W, C)
+        y = self._mlp(*self._before(self.norm2, x, x_tasks), updates)
+        x, x_tasks = _add(x, x_tasks, *self._after(self.norm2, *y), kept[1])
         return x, finish(x_tasks)
 
+    def _before(self, norm: nn.Module, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return (x, x_tasks) if self.post_norm else _each(norm, x, x_tasks)
+
+    def _after(self, norm: nn.Module, y: Tensor, y_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return _each(norm, y, y_tasks) if self.post_norm else (y, y_tasks)
+
     def _mlp(self, y: Tensor, y_tasks: Tensor | None, updates: Mapping[str, Updates]) -> tuple[Tensor, Tensor | None]:
-        fc1, fc2, activate = self.mlp.fc1, self.mlp.fc2, partial(_activate, self.mlp)
+        fc1, fc2 = self.mlp.fc1, self.mlp.fc2
         if {"fc1", "fc2"} <= updates.keys() and fc1.combine != "addition":
-            return forked_mlp(fc1, activate, fc2, y, y_tasks, (updates["fc1"], updates["fc2"]))
+            return forked_mlp(fc1, self.activate, fc2, y, y_tasks, (updates["fc1"], updates["fc2"]))
         y, y_tasks = _linear(fc1, y, y_tasks, updates.get("fc1"))  # (B, h, W, 4C), (T, B, h, W, 4C)
-        y, y_tasks = activate(y), None if y_tasks is None else activate(y_tasks)
-        return _linear(fc2, y, y_tasks, updates.get("fc2"))
+        return _linear(fc2, *_each(self.activate, y, y_tasks), updates.get("fc2"))
 
 
 def _rows_per_strip(x: Tensor) -> int:
@@ -100,11 +121,12 @@ def _linear(
     """Apply a layer to all streams; one without task updates treats every stream alike."""
     if updates is not None:
         return layer(x, x_tasks, updates)
-    return layer(x), None if x_tasks is None else layer(x_tasks)
+    return _each(layer, x, x_tasks)
 
 
-def _activate(mlp: nn.Module, y: Tensor) -> Tensor:
-    return mlp.norm(mlp.drop1(mlp.act(y)))
+def _each(function: Callable[[Tensor], Tensor], x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """A function of each stream by itself, where there are any task streams."""
+    return function(x), None if x_tasks is None else function(x_tasks)
 
 
 def _add(
@@ -116,7 +138,7 @@ def _add(
     return torch.addcmul(x, y, kept[0]), x_tasks
 
 
-def merge_patches(merging: nn.Module, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def merge_patches(merging: Callable, x: Tensor, x_tasks: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Patch merging of all streams in one call; its weights are shared."""
     if x_tasks is None:
         return merging(x), None
@@ -135,7 +157,7 @@ def product_pays(merging: nn.Module, projection: Tensor, x: Tensor) -> bool:
 
 
 def merge_and_project(merging: nn.Module, projection: Tensor) -> Callable[[Tensor], Tensor]:
-    """Patch merging and then a matrix of each task (T, c, 2C), as one matrix per task: for streams (T, B, H, W, C).
+    """A Swin's patch merging and then a matrix of each task (T, c, 2C) as one matrix: for streams (T, B, H, W, C).
 
     That one has c · 4C numbers, where merging alone has 2C · 4C, and c may be a tenth of 2C.
     """

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
-from mtlora_lite.backbones.swin import SwinBackbone
+from mtlora_lite.backbones.base import Backbone
 
 
 class Prompted(NamedTuple):
@@ -98,7 +98,7 @@ def _attention(attention: nn.Module, x: Tensor, count: int, mask: Tensor | None)
     return attention.proj_drop(attention.proj(x.transpose(1, 2).flatten(2)))
 
 
-def insert_prompts(backbone: SwinBackbone, count: int, deep: bool, dropout: float) -> None:
+def insert_prompts(backbone: Backbone, count: int, deep: bool, dropout: float) -> None:
     """Put prompts into the first block, from where they pass through the first stage, or (deep) into every block.
 
     Raises:
@@ -106,8 +106,8 @@ def insert_prompts(backbone: SwinBackbone, count: int, deep: bool, dropout: floa
     """
     if count < 1:
         raise ValueError(f"There must be at least 1 prompt, got {count}.")
-    if not all(isinstance(block, SwinTransformerBlock) for stage in backbone.layers for block in stage.blocks):
-        raise ValueError("Prompts are put into the windows of a Swin, and this backbone has none: take a swin_* name.")
+    if not all(isinstance(block, SwinTransformerBlock) for _, block in backbone.blocks()):
+        raise ValueError(f"Prompts are put into the windows of a Swin, not of a {backbone.title}: take a swin_* name.")
     for stage in backbone.layers if deep else backbone.layers[:1]:
         end = len(stage.blocks) - 1
         for index, block in enumerate(stage.blocks):

@@ -6,26 +6,24 @@ from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
-from mtlora_lite.backbones.swin import SwinBackbone
+from mtlora_lite.backbones.base import Backbone
 from mtlora_lite.mtl_lora import TaskIds
 
 
-def recompute_blocks(backbone: SwinBackbone) -> None:
+def recompute_blocks(backbone: Backbone) -> None:
     """Let every block of an adapted backbone compute twice in training: the same numbers, in less memory.
 
     Source: Chen et al. 2016, training deep nets with sublinear memory cost (arXiv 1604.06174).
     """
-    for stage in backbone.layers:
-        for block in stage.blocks:
-            block.forward = partial(_run_twice, type(block).forward.__get__(block), backbone.task_ids)
+    for _, block in backbone.blocks():
+        block.forward = partial(_run_twice, type(block).forward.__get__(block), backbone.task_ids)
 
 
 def _run_twice(forward: Callable, task_ids: TaskIds, *arguments: Any) -> Any:
     return checkpoint(task_ids.bound(forward), *arguments, use_reentrant=False)
 
 
-def keep_activations(backbone: SwinBackbone) -> None:
+def keep_activations(backbone: Backbone) -> None:
     """Undo ``recompute_blocks``."""
-    for stage in backbone.layers:
-        for block in stage.blocks:
-            vars(block).pop("forward", None)
+    for _, block in backbone.blocks():
+        vars(block).pop("forward", None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods import adapter, bitfit, dora, full, lora, lora_per_task, mtl_lora, mtlora, ssf, vpt
 
 
@@ -34,8 +34,8 @@ class Method:
     summary: str
     source: str
     options: type
-    adapt: Callable[[SwinBackbone, tuple[str, ...], Any], None]
-    count: Callable[[SwinBackbone, tuple[str, ...], Any], int]
+    adapt: Callable[[Backbone, tuple[str, ...], Any], None]
+    count: Callable[[Backbone, tuple[str, ...], Any], int]
     mergeable: bool = True
     starts_plain: bool = True
     pass_per_task: bool = False

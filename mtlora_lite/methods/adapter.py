@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods.common import (
     PerStage,
     adapt_each,
-    check_groups,
     group_size,
     linears,
     per_stage,
@@ -44,7 +43,6 @@ class AdapterOptions:
     train: tuple[str, ...] = ("norms",)
 
     def __post_init__(self):
-        check_groups(self.train)
         if not self.after or not set(self.after) <= set(PLACES):
             given = ", ".join(self.after) or "nothing"
             raise ValueError(f"Adapters stand after {' and '.join(PLACES)}, or one of them; got {given}.")
@@ -79,7 +77,7 @@ class AdapterLinear(Adapted):
         return y + self.adapter_up(F.gelu(self.adapter_down(y)))
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: AdapterOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: AdapterOptions) -> None:
     """Insert the adapters and set what is trained."""
     ratio = per_stage(options.ratio, backbone.num_stages, "ratio")
 
@@ -90,7 +88,7 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: AdapterOption
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: AdapterOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: AdapterOptions) -> int:
     """Σ 2 C w + w + C over the adapters, w = C / ratio, and the trained groups."""
     ratio = per_stage(options.ratio, backbone.num_stages, "ratio")
     total = group_size(backbone, options.train)

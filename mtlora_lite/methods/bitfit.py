@@ -5,8 +5,7 @@ Source: Ben Zaken et al., ACL 2022, arXiv 2106.10199.
 
 from dataclasses import dataclass
 
-from mtlora_lite.backbones import SwinBackbone, parameter_group
-from mtlora_lite.methods.common import check_groups
+from mtlora_lite.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,18 @@ class BitFitOptions:
 
     train: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        check_groups(self.train)
 
-
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: BitFitOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: BitFitOptions) -> None:
     """Train the biases of linear layers, convolution and norms."""
+    backbone.check_groups(options.train)
     for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(_learns(name, options))
+        parameter.requires_grad_(_learns(backbone, name, options))
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: BitFitOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: BitFitOptions) -> int:
     """One number per output of every layer with a bias and of every norm, and the trained groups."""
-    return sum(parameter.numel() for name, parameter in backbone.named_parameters() if _learns(name, options))
+    return sum(p.numel() for name, p in backbone.named_parameters() if _learns(backbone, name, options))
 
 
-def _learns(name: str, options: BitFitOptions) -> bool:
-    return name.endswith(".bias") or parameter_group(name) in options.train
+def _learns(backbone: Backbone, name: str, options: BitFitOptions) -> bool:
+    return name.endswith(".bias") or backbone.parameter_group(name) in options.train

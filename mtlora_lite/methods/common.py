@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from torch import nn
 
 from mtlora_lite.adapted import INSERTED
-from mtlora_lite.backbones import SwinBackbone, parameter_group
-from mtlora_lite.backbones.swin import BLOCK_LINEARS, PARAMETER_GROUPS, check_targets
+from mtlora_lite.backbones import Backbone
 
 PerStage = float | Sequence[float]
 PerTask = PerStage | Mapping[str, PerStage]
 PerTarget = PerStage | Mapping[str, PerStage]
-BLOCK_TARGETS = tuple(BLOCK_LINEARS)
 
 
 def per_stage(value: PerStage, num_stages: int, what: str) -> tuple[float, ...]:
@@ -44,24 +42,27 @@ def per_key_and_stage(
     return {key: per_stage(value[key], num_stages, f"{what}[{key!r}]") for key in keys}
 
 
-def check_groups(train: Sequence[str]) -> None:
-    """Raise ``ValueError`` for a name in a ``train`` option that is no group of a backbone's parameters."""
-    if unknown := [group for group in train if group not in PARAMETER_GROUPS]:
-        raise ValueError(f"Unknown group {unknown[0]!r} in train. Groups: {', '.join(PARAMETER_GROUPS)}.")
+def wanted_targets(backbone: Backbone, targets: Sequence[str] | None) -> tuple[str, ...]:
+    """The layers that an option ``targets`` means in this backbone; None: all linear layers of its blocks."""
+    return tuple(backbone.block_linears) if targets is None else tuple(targets)
 
 
-def train_only(backbone: SwinBackbone, groups: Sequence[str]) -> None:
-    """Train what was inserted into a backbone and these groups of its own parameters, and freeze the rest."""
+def train_only(backbone: Backbone, groups: Sequence[str]) -> None:
+    """Train what was inserted into a backbone and these groups of its own parameters, and freeze the rest.
+
+    Raises:
+        ValueError: the backbone has no such group.
+    """
+    backbone.check_groups(groups)
     for name, parameter in backbone.named_parameters():
-        group = parameter_group(name)
+        group = backbone.parameter_group(name)
         parameter.requires_grad_(group in groups or group in INSERTED)
 
 
-def adapt_each(
-    backbone: SwinBackbone, targets: Sequence[str], make: Callable[[str, nn.Linear, int], nn.Module]
-) -> None:
+def adapt_each(backbone: Backbone, targets: Sequence[str], make: Callable[[str, nn.Linear, int], nn.Module]) -> None:
     """Replace every layer of the targets by ``make(target, layer, stage)``; ``ValueError`` as ``backbone.adapt``."""
-    check_targets(targets)
+    if not targets:
+        backbone.adapt((), make)  # says what there is
     for target in targets:
         backbone.adapt((target,), lambda linear, stage, target=target: make(target, linear, stage))
 
@@ -69,7 +70,7 @@ def adapt_each(
 # ---------------------------------------------------------------------------------------------------------- counting
 
 
-def linears(backbone: SwinBackbone, targets: Sequence[str]) -> Iterator[tuple[str, int, int, int]]:
+def linears(backbone: Backbone, targets: Sequence[str]) -> Iterator[tuple[str, int, int, int]]:
     """(target, stage, inputs, outputs) of every layer of the targets in a plain backbone, first to last."""
     found = []
 
@@ -81,6 +82,6 @@ def linears(backbone: SwinBackbone, targets: Sequence[str]) -> Iterator[tuple[st
     return iter(found)
 
 
-def group_size(backbone: SwinBackbone, groups: Sequence[str]) -> int:
+def group_size(backbone: Backbone, groups: Sequence[str]) -> int:
     """Parameters of these groups in a plain backbone."""
-    return sum(p.numel() for name, p in backbone.named_parameters() if parameter_group(name) in groups)
+    return sum(p.numel() for name, p in backbone.named_parameters() if backbone.parameter_group(name) in groups)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.extras import require
-from mtlora_lite.methods.common import adapt_each, group_size, linears, per_key_and_stage, train_only
-from mtlora_lite.methods.lora import LoRAOptions
+from mtlora_lite.methods.common import adapt_each, group_size, linears, train_only, wanted_targets
+from mtlora_lite.methods.lora import LoRAOptions, spread
 
 ADAPTER = "default"  # peft's name for the one adapter that there is
 
@@ -65,24 +65,21 @@ class DoRALinear(Adapted):
         return self.plain(x) if self.merged else self.peft(x)
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: DoRAOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: DoRAOptions) -> None:
     """Insert one update into every targeted layer and set what is trained; raises ``MissingExtraError``."""
     require("The method dora", "peft")
-    rank, scale = (
-        per_key_and_stage(getattr(options, name), "target", options.targets, backbone.num_stages, name)
-        for name in ("rank", "scale")
-    )
+    rank, scale = (spread(backbone, options, name) for name in ("rank", "scale"))
 
     def make(target: str, linear: nn.Linear, stage: int) -> DoRALinear:
         return DoRALinear(linear, rank[target][stage], scale[target][stage], options.dropout)
 
-    adapt_each(backbone, options.targets, make)
+    adapt_each(backbone, wanted_targets(backbone, options.targets), make)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: DoRAOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: DoRAOptions) -> int:
     """Σ r (in + out) + out over the targeted layers, and the trained groups."""
-    rank = per_key_and_stage(options.rank, "target", options.targets, backbone.num_stages, "rank")
-    layers = linears(backbone, options.targets)
+    rank = spread(backbone, options, "rank")
+    layers = linears(backbone, wanted_targets(backbone, options.targets))
     updates = sum(rank[target][stage] * (a + b) + b for target, stage, a, b in layers)
     return updates + group_size(backbone, options.train)

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods.common import (
-    BLOCK_TARGETS,
     PerTarget,
     adapt_each,
-    check_groups,
     group_size,
     linears,
     per_key_and_stage,
     train_only,
+    wanted_targets,
 )
 
 
@@ -33,37 +32,37 @@ class LoRAOptions:
         rank: rank of the updates, one number, one per stage, or {target: either}.
         scale: factor of the updates, the same; it is applied as it is.
         dropout: probability of dropping an input of A.
-        targets: which layers are adapted.
+        targets: which layers are adapted; None: all linear layers of the blocks.
         train: which groups of the backbone are trained besides the updates.
     """
 
     rank: PerTarget = 16
     scale: PerTarget = 4.0
     dropout: float = 0.05
-    targets: tuple[str, ...] = BLOCK_TARGETS
+    targets: tuple[str, ...] | None = None
     train: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        check_groups(self.train)
 
-
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: LoRAOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: LoRAOptions) -> None:
     """Insert one update into every targeted layer and set what is trained."""
-    rank, scale = (_spread(backbone, options, name) for name in ("rank", "scale"))
+    rank, scale = (spread(backbone, options, name) for name in ("rank", "scale"))
 
     def make(target: str, linear: nn.Linear, stage: int) -> LoRALinear:
         return LoRALinear(linear, rank[target][stage], scale[target][stage], options.dropout)
 
-    adapt_each(backbone, options.targets, make)
+    adapt_each(backbone, wanted_targets(backbone, options.targets), make)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: LoRAOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: LoRAOptions) -> int:
     """Σ r (in + out) over the targeted layers, and the trained groups."""
-    rank = _spread(backbone, options, "rank")
-    updates = sum(rank[target][stage] * (a + b) for target, stage, a, b in linears(backbone, options.targets))
+    rank = spread(backbone, options, "rank")
+    layers = linears(backbone, wanted_targets(backbone, options.targets))
+    updates = sum(rank[target][stage] * (a + b) for target, stage, a, b in layers)
     return updates + group_size(backbone, options.train)
 
 
-def _spread(backbone: SwinBackbone, options: LoRAOptions, name: str) -> dict[str, tuple[float, ...]]:
-    return per_key_and_stage(getattr(options, name), "target", options.targets, backbone.num_stages, name)
+def spread(backbone: Backbone, options: LoRAOptions, name: str) -> dict[str, tuple[float, ...]]:
+    """An option, ``rank`` or ``scale``, as one number per target and stage."""
+    targets = wanted_targets(backbone, options.targets)
+    return per_key_and_stage(getattr(options, name), "target", targets, backbone.num_stages, name)

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.lora import low_rank_pair, stack_updates
 from mtlora_lite.methods.common import (
-    BLOCK_TARGETS,
     PerTask,
-    check_groups,
     group_size,
     linears,
     per_key_and_stage,
     train_only,
+    wanted_targets,
 )
 from mtlora_lite.mtl_lora import TaskIds
 
@@ -34,18 +33,15 @@ class LoRAPerTaskOptions:
         rank: rank of the updates, one number, one per stage, or {task: either}.
         scale: factor of the updates, the same; it is applied as it is.
         dropout: probability of dropping an input of A.
-        targets: which layers are adapted.
+        targets: which layers are adapted; None: all linear layers of the blocks.
         train: which groups of the backbone are trained besides the updates; those are shared.
     """
 
     rank: PerTask = 4
     scale: PerTask = 4.0
     dropout: float = 0.05
-    targets: tuple[str, ...] = BLOCK_TARGETS
+    targets: tuple[str, ...] | None = None
     train: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        check_groups(self.train)
 
 
 class LoRAPerTaskLinear(Adapted):
@@ -99,7 +95,7 @@ class LoRAPerTaskLinear(Adapted):
         return ", ".join(f"{task}={len(down)}" for task, down in self.lora_ts_A.items())
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: LoRAPerTaskOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: LoRAPerTaskOptions) -> None:
     """Insert an update per task into every targeted layer and set what is trained."""
     rank, scale = (
         per_key_and_stage(getattr(options, name), "task", tasks, backbone.num_stages, name)
@@ -111,13 +107,13 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: LoRAPerTaskOp
         ranks, scales = ({task: values[task][stage] for task in tasks} for values in (rank, scale))
         return LoRAPerTaskLinear(linear, ranks, scales, options.dropout, ids)
 
-    backbone.adapt(options.targets, make)
+    backbone.adapt(wanted_targets(backbone, options.targets), make)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: LoRAPerTaskOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: LoRAPerTaskOptions) -> int:
     """Σ r_t (in + out) over the targeted layers and the tasks, and the trained groups."""
     rank = per_key_and_stage(options.rank, "task", tasks, backbone.num_stages, "rank")
-    layers = linears(backbone, options.targets)
+    layers = linears(backbone, wanted_targets(backbone, options.targets))
     updates = sum(sum(rank[task][stage] for task in tasks) * (a + b) for _, stage, a, b in layers)
     return updates + group_size(backbone, options.train)

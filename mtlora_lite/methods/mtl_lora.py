@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods.common import (
-    BLOCK_TARGETS,
     PerStage,
-    check_groups,
     group_size,
     linears,
     per_stage,
     train_only,
+    wanted_targets,
 )
 from mtlora_lite.mtl_lora import LAMBDA_FORMS, MTLLoRALinear
 
@@ -35,7 +34,7 @@ class MTLLoRAOptions:
         temperature: of the mixture; the lower, the more a task keeps to one up-projection from the start.
         lambda_form: a task's transformation between A and B: full (a matrix) or diagonal.
         dropout: probability of dropping an input of A.
-        targets: which layers are adapted.
+        targets: which layers are adapted; None: all linear layers of the blocks.
         train: which groups of the backbone are trained besides the updates; those are shared.
     """
 
@@ -45,11 +44,10 @@ class MTLLoRAOptions:
     temperature: float = 0.8
     lambda_form: str = "full"
     dropout: float = 0.05
-    targets: tuple[str, ...] = BLOCK_TARGETS
+    targets: tuple[str, ...] | None = None
     train: tuple[str, ...] = ()
 
     def __post_init__(self):
-        check_groups(self.train)
         if self.lambda_form not in LAMBDA_FORMS:
             raise ValueError(f"Unknown lambda_form {self.lambda_form!r}. There are: {', '.join(LAMBDA_FORMS)}.")
 
@@ -78,7 +76,7 @@ class VisionMTLLoRALinear(MTLLoRALinear, Adapted):
             super().merge(task or 0)
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLLoRAOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: MTLLoRAOptions) -> None:
     """Insert the updates into every targeted layer and set what is trained."""
     rank, scale = (per_stage(getattr(options, name), backbone.num_stages, name) for name in ("rank", "scale"))
     ids = backbone.pass_per_task(tasks)
@@ -91,15 +89,15 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLLoRAOption
         layer.ids = ids
         return layer
 
-    backbone.adapt(options.targets, make)
+    backbone.adapt(wanted_targets(backbone, options.targets), make)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLLoRAOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: MTLLoRAOptions) -> int:
     """Σ r in + n out r + T r² (diagonal: T r) + T n over the targeted layers, and the trained groups."""
     ranks = per_stage(options.rank, backbone.num_stages, "rank")
     total = group_size(backbone, options.train)
-    for _, stage, inputs, outputs in linears(backbone, options.targets):
+    for _, stage, inputs, outputs in linears(backbone, wanted_targets(backbone, options.targets)):
         rank = ranks[stage]
         own = rank**2 if options.lambda_form == "full" else rank
         total += rank * inputs + options.num_up * outputs * rank + len(tasks) * (own + options.num_up)

@@ -12,17 +12,15 @@ Source: Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3 and fig. 3.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
-from mtlora_lite.backbones import SwinBackbone
-from mtlora_lite.backbones.swin import FORK_TARGETS, TARGETS
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.lora import COMBINE_MODES, LoRALinear, MTLoRALinear
 from mtlora_lite.methods.common import (
-    BLOCK_TARGETS,
     PerStage,
     PerTask,
-    check_groups,
     group_size,
     linears,
     per_key_and_stage,
@@ -42,9 +40,11 @@ class MTLoRAOptions:
         task_scale: factor of the private updates, the same, or {task: either}; None: as ``scale``.
         dropout: probability of dropping an input of the shared A.
         combine: how shared and private meet, see ``lora.MTLoRALinear``; ``lora_only`` has no private updates.
-        targets: which layers are adapted.
+        targets: which layers are adapted; None: all linear layers of the blocks (and of the patch merging in MTLoRA+).
         train: which groups of the backbone are trained besides the updates.
     """
+
+    adapts_merging: ClassVar[bool] = False
 
     rank: PerStage = 64
     task_rank: PerTask = 4
@@ -52,24 +52,24 @@ class MTLoRAOptions:
     task_scale: PerTask | None = None
     dropout: float = 0.05
     combine: str = "matrix"
-    targets: tuple[str, ...] = BLOCK_TARGETS
+    targets: tuple[str, ...] | None = None
     train: tuple[str, ...] = ("patch_embed", "norms", "rel_pos", "merging")
 
     def __post_init__(self):
         if self.combine not in COMBINE_MODES:
             raise ValueError(f"Unknown combine mode {self.combine!r}. Modes: {', '.join(COMBINE_MODES)}.")
-        check_groups(self.train)
 
 
 @dataclass(frozen=True)
 class MTLoRAPlusOptions(MTLoRAOptions):
     """Options of MTLoRA+: the patch merging is frozen and gets a shared update."""
 
-    targets: tuple[str, ...] = TARGETS
+    adapts_merging: ClassVar[bool] = True
+
     train: tuple[str, ...] = ("patch_embed", "norms", "rel_pos")
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> None:
     """Insert TA- and TS-LoRA into a backbone and set what is trained."""
     stages = backbone.num_stages
     rank = per_stage(options.rank, stages, "rank")
@@ -92,11 +92,30 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
             options.combine,
         )
 
-    backbone.adapt(options.targets, shared, None if options.combine == "lora_only" else shared_and_private)
+    forked = None if options.combine == "lora_only" else shared_and_private
+    backbone.adapt(wanted_targets(backbone, options), shared, forked)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> int:
+def wanted_targets(backbone: Backbone, options: MTLoRAOptions) -> tuple[str, ...]:
+    """The layers that the options mean in this backbone.
+
+    Raises:
+        ValueError: MTLoRA+ on a backbone whose patch merging is no linear layer.
+    """
+    if options.targets is not None:
+        return options.targets
+    if not options.adapts_merging:
+        return tuple(backbone.block_linears)
+    if backbone.merging_linear is None:
+        raise ValueError(
+            f"MTLoRA+ puts a low-rank update into the patch merging, which is no linear layer in a {backbone.title}: "
+            "take method mtlora, which trains it in full, or, to keep it frozen, mtlora with train=patch_embed,norms."
+        )
+    return backbone.targets()
+
+
+def count(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> int:
     """Σ r (in + out) over the adapted layers, Σ r_t (in + out) over tasks where they fork, and the trained groups.
 
     In ``addition`` a forked layer has a norm (2 · out) in place of the shared update.
@@ -104,8 +123,12 @@ def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: MTLoRAOptions
     stages = backbone.num_stages
     rank = per_stage(options.rank, stages, "rank")
     task_rank = per_key_and_stage(options.task_rank, "task", tasks, stages, "task_rank")
-    layers = list(linears(backbone, options.targets))
-    forks = {} if options.combine == "lora_only" else {layer[:2]: layer for layer in layers if layer[0] in FORK_TARGETS}
+    layers = list(linears(backbone, wanted_targets(backbone, options)))
+    forks = (
+        {}
+        if options.combine == "lora_only"
+        else {layer[:2]: layer for layer in layers if layer[0] in backbone.fork_targets}
+    )
     total = group_size(backbone, options.train)
     for _, stage, inputs, outputs in layers:
         total += int(rank[stage]) * (inputs + outputs)

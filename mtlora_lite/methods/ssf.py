@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlora_lite.adapted import Adapted
-from mtlora_lite.backbones import SwinBackbone
-from mtlora_lite.methods.common import check_groups, group_size, train_only
+from mtlora_lite.backbones import Backbone
+from mtlora_lite.methods.common import group_size, train_only
 
 LAYERS = (nn.Linear, nn.LayerNorm, nn.Conv2d)
 
@@ -30,9 +30,6 @@ class SSFOptions:
     """
 
     train: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        check_groups(self.train)
 
 
 class ScaleShift(Adapted):
@@ -70,7 +67,7 @@ def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
     return scale.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: SSFOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: SSFOptions) -> None:
     """Put a scale and a shift behind every linear layer, norm and convolution, and set what is trained."""
     for name, layer in _layers(backbone):
         parent, _, attribute = name.rpartition(".")
@@ -78,11 +75,11 @@ def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: SSFOptions) -
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: SSFOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: SSFOptions) -> int:
     """Two numbers per output of every layer, one where it has no bias, and the trained groups."""
     inserted = sum((1 + (layer.bias is not None)) * len(layer.weight) for _, layer in _layers(backbone))
     return inserted + group_size(backbone, options.train)
 
 
-def _layers(backbone: SwinBackbone) -> list[tuple[str, nn.Module]]:
+def _layers(backbone: Backbone) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in backbone.named_modules() if isinstance(module, LAYERS)]

@@ -9,9 +9,9 @@ Source: Jia et al., ECCV 2022, arXiv 2203.12119, eq. 4 and 5.
 
 from dataclasses import dataclass
 
-from mtlora_lite.backbones import SwinBackbone
+from mtlora_lite.backbones import Backbone
 from mtlora_lite.backbones.prompts import insert_prompts
-from mtlora_lite.methods.common import check_groups, group_size, linears, train_only
+from mtlora_lite.methods.common import group_size, linears, train_only
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,14 @@ class VPTOptions:
     dropout: float = 0.1
     train: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        check_groups(self.train)
 
-
-def adapt(backbone: SwinBackbone, tasks: tuple[str, ...], options: VPTOptions) -> None:
+def adapt(backbone: Backbone, tasks: tuple[str, ...], options: VPTOptions) -> None:
     """Insert the prompts and set what is trained."""
     insert_prompts(backbone, options.prompts, options.deep, options.dropout)
     train_only(backbone, options.train)
 
 
-def count(backbone: SwinBackbone, tasks: tuple[str, ...], options: VPTOptions) -> int:
+def count(backbone: Backbone, tasks: tuple[str, ...], options: VPTOptions) -> int:
     """P · C of the first stage or (deep) Σ P · C over all blocks, and the trained groups."""
     widths = [width for _, _, _, width in linears(backbone, ("proj",))]  # of the blocks
     return options.prompts * sum(widths if options.deep else widths[:1]) + group_size(backbone, options.train)
