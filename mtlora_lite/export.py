@@ -142,7 +142,7 @@ def merged(model: MultiTaskModel, tasks: Sequence[str] | None = None) -> MultiTa
             f"take {', '.join(model.tasks)}, and choose when you predict."
         )
     config, shape = model.config, model.backbone.shape()
-    options = {key: _of_tasks(value, tasks) for key, value in config.options.items()}
+    options = {key: _of_tasks(value, tasks, model.tasks) for key, value in config.options.items()}
     alone = build_from(dataclasses.replace(
         config, backbone=shape, tasks=tasks, pretrained=False, options=options,
         channels={task: config.channels[task] for task in tasks},
@@ -178,9 +178,10 @@ def _results_of(model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Any] |
     return model.results | {"metrics": scores, "delta_m": None}
 
 
-def _of_tasks(option: object, tasks: Sequence[str]) -> object:
-    """An option of a method, without the tasks that are left out."""
-    return {task: option[task] for task in tasks} if isinstance(option, Mapping) else option
+def _of_tasks(option: object, tasks: Sequence[str], all_tasks: Sequence[str]) -> object:
+    """An option of a method, without the tasks that are left out; one that is not per task stays as it is."""
+    per_task = isinstance(option, Mapping) and set(option) == set(all_tasks)
+    return {task: option[task] for task in tasks} if per_task else option
 
 
 def save_trunk(model: MultiTaskModel, path: str | Path) -> Path:
