@@ -13,6 +13,7 @@ from mtlora_lite import compare as comparing
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
+from mtlora_lite import published
 from mtlora_lite.backbones import SwinBackbone
 from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
@@ -89,6 +90,7 @@ class ParamsConfig:
 
     Attributes:
         method: what is adapted and what is trained.
+        all: what every method trains, beside the published number where there is one, and why the two differ.
         backbone: a timm Swin name or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
@@ -96,9 +98,10 @@ class ParamsConfig:
     """
 
     method: str | None = None
-    backbone: str = "swin_tiny_patch4_window7_224"
+    all: bool = False
+    backbone: str = published.BACKBONE
     tasks: tuple[str, ...] = PAPER_TASKS
-    img_size: int = 448
+    img_size: int = published.IMG_SIZE
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -168,6 +171,11 @@ def run_predict(config: predicting.PredictConfig) -> int:
 
 def run_params(config: ParamsConfig) -> int:
     """Run ``params``."""
+    if config.all:
+        if config.method or config.options:
+            raise ValueError("--all counts every method with its own options: leave out --method and --options.")
+        print(published.format_counts(published.count_all(config.backbone, config.tasks, config.img_size)))
+        return 0
     table = published_counts() if config.method is None else parameter_report(_model(config, config.options))
     print(table.rename_axis(None).map(lambda count: f"{count:,}").to_string())
     return 0
