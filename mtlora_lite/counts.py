@@ -29,7 +29,7 @@ def report_rows(family: type[Backbone]) -> dict[str, str]:
         "MTL-LoRA mixing": r"\.lora_mix$",
         "DoRA A and B": r"\.lora_[AB]\.",
         "DoRA lengths": r"\.lora_magnitude_vector\.",
-        "adapters": r"\.adapter_(down|up)\.",
+        "bottleneck adapters": r"\.adapter_(down|up)\.",
         "prompts": r"\.prompt_tokens$",
         "scales and shifts": r"\.ssf_",
         BIASES: "^$",  # goes by what is trained

@@ -70,7 +70,7 @@ METHODS: dict[str, Method] = {
         "Liu et al., ICML 2024, arXiv 2402.09353, eq. 5", dora.DoRAOptions, dora.adapt, dora.count,
     ),
     "adapter": Method(
-        "Adapters", "small perceptrons after the attention and the MLP of every block",
+        "Bottleneck adapters", "small perceptrons after the attention and the MLP of every block",
         "Houlsby et al., ICML 2019, arXiv 1902.00751", adapter.AdapterOptions, adapter.adapt, adapter.count,
         mergeable=False,
     ),

@@ -1,4 +1,4 @@
-"""Adapters: small two-layer perceptrons with a residual connection, after the attention and after the MLP of a block.
+"""Bottleneck adapters: small perceptrons with a residual connection, after the attention and the MLP of a block.
 
     y ── down (width, C) ── GELU ── up (C, width) ──(+)── y + up(GELU(down(y)))
      └───────────────────────────────────────────────┘
