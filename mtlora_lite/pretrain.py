@@ -1,8 +1,8 @@
-"""How the embedded backbone came to be: classification of single-object crops, from image-level labels only.
+"""How the embedded backbones came to be: classification of single-object crops, from image-level labels only.
 
-    python -m mtlora_lite.pretrain
+    python -m mtlora_lite.pretrain --model swin_scenes_tiny
 
-renders the crops (seeds that no dense split uses), trains ``swin_scenes_tiny`` on them and writes into ``data/``
+renders the crops (seeds that no dense split uses), trains an embedded backbone on them and writes into ``data/``
 the weights in float16, and beside them the record: loss per epoch, held-out accuracy, confusion matrix, minutes.
 """
 
@@ -19,14 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mtlora_lite.backbones.embedded import NUM_CLASSES, WEIGHTS_FILE
+from mtlora_lite.backbones.embedded import NUM_CLASSES, weights_file
 from mtlora_lite.paths import cache_dir, data_dir
 from mtlora_lite.photos import normalize
 from mtlora_lite.recipe import decay_groups, lr_factor
 from mtlora_lite.scenes import render_many
 from mtlora_lite.tasks import VOC_CLASSES
-
-RECORD_FILE = "swin_scenes_tiny.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class PretrainConfig:
     """One pre-training run.
 
     Attributes:
+        model: the name of an embedded backbone.
         crops: number of training crops.
         held_out: number of crops for the accuracy, of another seed.
         size: side of a crop in pixels.
@@ -46,6 +45,7 @@ class PretrainConfig:
         out: folder for weights and record.
     """
 
+    model: str = "swin_scenes_tiny"
     crops: int = 30_000
     held_out: int = 4_000
     size: int = 64
@@ -65,7 +65,7 @@ def pretrain(config: PretrainConfig) -> dict:
 
     start = time.perf_counter()
     torch.manual_seed(config.seed)
-    model = timm.create_model("swin_scenes_tiny", img_size=config.size, drop_path_rate=config.drop_path)
+    model = timm.create_model(config.model, drop_path_rate=config.drop_path)
     log = train_classifier(model, images, labels, config, lambda: accuracy(model, test_images, test_labels))
     confusion = confusion_matrix(model, test_images, test_labels)
     record = {
@@ -80,9 +80,14 @@ def pretrain(config: PretrainConfig) -> dict:
     }
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     config.out.mkdir(parents=True, exist_ok=True)
-    save_file(weights, config.out / WEIGHTS_FILE)
-    (config.out / RECORD_FILE).write_text(json.dumps(record) + "\n")
+    save_file(weights, config.out / weights_file(config.model))
+    (config.out / record_file(config.model)).write_text(json.dumps(record) + "\n")
     return record
+
+
+def record_file(name: str) -> str:
+    """The file in the package's ``data`` folder that says how an embedded backbone was trained."""
+    return f"{name}.json"
 
 
 def load_crops(seed: int, count: int, size: int) -> tuple[Tensor, Tensor, float]:

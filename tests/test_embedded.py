@@ -8,15 +8,15 @@ import torch
 
 import mtlora_lite as ml
 from mtlora_lite.backbones import build_backbone
-from mtlora_lite.backbones.embedded import NUM_CLASSES, WEIGHTS_FILE
+from mtlora_lite.backbones.embedded import NUM_CLASSES, weights_file
 from mtlora_lite.paths import data_dir
-from mtlora_lite.pretrain import RECORD_FILE, PretrainConfig, accuracy, augment
+from mtlora_lite.pretrain import PretrainConfig, accuracy, augment, record_file
 from mtlora_lite.scenes import render_crop
 
 
 @pytest.fixture(scope="module")
 def record():
-    return json.loads((data_dir() / RECORD_FILE).read_text())
+    return json.loads((data_dir() / record_file("swin_scenes_tiny")).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_record_adds_up(record):
 
 
 def test_the_weights_are_small_enough_to_commit():
-    assert (data_dir() / WEIGHTS_FILE).stat().st_size <= 6e6
+    assert (data_dir() / weights_file("swin_scenes_tiny")).stat().st_size <= 6e6
 
 
 def test_at_another_size_only_the_clamped_window_tables_are_resized():

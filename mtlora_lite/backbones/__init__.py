@@ -20,11 +20,13 @@ from mtlora_lite.backbones.checkpoints import (
     swin_shape,
     timm_state_dict,
 )
+from mtlora_lite.backbones.pvt import PVTBackbone
 from mtlora_lite.backbones.swin import SwinBackbone
+from mtlora_lite.backbones.swinv2 import SwinV2Backbone
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES
 
 # {what timm's names of the family begin with: its class}
-FAMILIES: dict[str, type[Backbone]] = {"swin": SwinBackbone}
+FAMILIES: dict[str, type[Backbone]] = {"swin": SwinBackbone, "swinv2": SwinV2Backbone, "pvt_v2": PVTBackbone}
 EMBEDDED = ("swin_scenes_tiny",)
 STRIDE = 32  # of the coarsest feature map
 

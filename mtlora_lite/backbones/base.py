@@ -30,6 +30,7 @@ from mtlora_lite.backbones.fork import ForkedBlock, merge_patches, multiply
 from mtlora_lite.lora import MTLoRALinear
 from mtlora_lite.mtl_lora import TaskIds
 
+COMMON_GROUPS = ("patch_embed", "rel_pos", "norms", "merging", "linears")  # of parameters; a family may lack some
 LinearFactory = Callable[[nn.Linear, int], nn.Module]  # (layer, stage) -> adapted layer
 Stage = tuple[nn.Module, Callable[[Tensor], Tensor]]  # with its ``blocks``, and the patch merging that follows it
 
@@ -232,8 +233,8 @@ class Backbone(nn.Module):
 
     @classmethod
     def check_groups(cls, groups: Iterable[str]) -> None:
-        """Raise ``ValueError`` for a group of parameters that the family does not have."""
-        if unknown := [group for group in groups if group not in cls.parameter_groups]:
+        """Raise ``ValueError`` for a group of parameters that neither all families have nor this one."""
+        if unknown := [group for group in groups if group not in (*COMMON_GROUPS, *cls.parameter_groups)]:
             known = ", ".join(cls.parameter_groups)
             raise ValueError(f"Unknown group {unknown[0]!r} in train. Groups of a {cls.title}: {known}.")
 

@@ -110,7 +110,7 @@ def wanted_targets(backbone: Backbone, options: MTLoRAOptions) -> tuple[str, ...
     if backbone.merging_linear is None:
         raise ValueError(
             f"MTLoRA+ puts a low-rank update into the patch merging, which is no linear layer in a {backbone.title}: "
-            "take method mtlora, which trains it in full, or, to keep it frozen, mtlora with train=patch_embed,norms."
+            "take mtlora, which trains it in full, or leaves it frozen if its option train is without merging."
         )
     return backbone.targets()
 
