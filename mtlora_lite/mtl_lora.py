@@ -195,7 +195,7 @@ class MTLLoRALinear(nn.Module):
             raise ValueError(f"{len(ids)} task_ids do not go into {samples} samples: give one per sample.")
         base, ids = self.linear(x), ids.to(x.device)
         low = F.linear(self.dropout(x).to(self.lora_A.dtype), self.lora_A)  # (k·B, ..., r)
-        low = low.reshape(len(ids), x.shape[:-1].numel() // len(ids), len(self.lora_A))  # (B, tokens of one id, r)
+        low = low.reshape(len(ids), -1, len(self.lora_A))  # (B, tokens of one id, r)
         low = torch.bmm(low, self._lambda(ids).transpose(1, 2))
         update = torch.bmm(low, self.scale * self.mixture(ids).transpose(1, 2))  # (B, ..., out)
         return base + update.reshape(base.shape).to(base.dtype)

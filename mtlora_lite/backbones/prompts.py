@@ -56,7 +56,7 @@ class PromptedBlock(SwinTransformerBlock):
         """Attention and MLP of tokens and prompts."""
         x, prompts = x if isinstance(x, Prompted) else (x, None)
         if self.prompt_tokens is not None:
-            prompts = self.prompt_dropout(self.prompt_tokens.expand(len(x), -1, -1))
+            prompts = self.prompt_dropout(self.prompt_tokens.expand(x.shape[0], -1, -1))
         count, size = prompts.shape[1], x.shape[1:3]
         tokens = torch.cat([prompts, x.flatten(1, 2)], 1)  # (B, P + HW, C)
         normed = self.norm1(tokens)
@@ -76,8 +76,9 @@ class PromptedBlock(SwinTransformerBlock):
         x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
         padded = x.shape[1:3]
         windows = window_partition(x, self.window_size).flatten(1, 2)  # (B · windows, N, C)
-        each = len(windows) // len(prompts)
-        windows = torch.cat([prompts.repeat_interleave(each, 0), windows], 1)  # (B · windows, P + N, C)
+        each = padded[0] * padded[1] // self.window_area  # windows of an image
+        repeated = prompts[:, None].expand(-1, each, -1, -1).flatten(0, 1)
+        windows = torch.cat([repeated, windows], 1)  # (B · windows, P + N, C)
         mask = self.get_attn_mask(x) if getattr(self, "dynamic_mask", False) else self.attn_mask
         windows = _attention(self.attn, windows, prompts.shape[1], mask)
         prompts, windows = windows.split([prompts.shape[1], self.window_area], 1)
@@ -90,8 +91,9 @@ def _attention(attention: nn.Module, x: Tensor, count: int, mask: Tensor | None)
     """timm's window attention of x (B · windows, P + N, C), of which P = ``count`` have no position."""
     bias = F.pad(attention._get_rel_pos_bias(), (count, 0, count, 0))  # (1, heads, P + N, P + N)
     if mask is not None:
-        mask = F.pad(mask, (count, 0, count, 0)).repeat(len(x) // len(mask), 1, 1)
-        bias = bias + mask[:, None]  # (B · windows, heads, P + N, P + N)
+        mask = F.pad(mask, (count, 0, count, 0))
+        images = x.shape[0] // mask.shape[0]
+        bias = bias + mask.repeat(images, 1, 1)[:, None]  # (B · windows, heads, P + N, P + N)
     qkv = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     dropped = attention.attn_drop.p if attention.training else 0.0
     x = F.scaled_dot_product_attention(*qkv, attn_mask=bias, dropout_p=dropped)  # (B · windows, heads, P + N, c)
