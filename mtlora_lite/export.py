@@ -147,10 +147,9 @@ def merged(model: MultiTaskModel, tasks: Sequence[str] | None = None) -> MultiTa
         config, backbone=shape, tasks=tasks, pretrained=False, options=options,
         channels={task: config.channels[task] for task in tasks},
     ))  # fmt: skip
-    wanted, state = alone.state_dict(), _state_of_tasks(model, tasks)
-    found = {name: state[name] for name in wanted if name in state}
-    check_fit(found, wanted, "The backbone")
-    alone.load_state_dict(found)
+    state = _state_of_tasks(model, tasks)
+    check_fit(state, alone.state_dict(), "The backbone")
+    alone.load_state_dict(state)
     fold_for_good(alone.backbone)
     alone.config = dataclasses.replace(alone.config, folded=True)
     alone.results = _results_of(model, tasks)
@@ -158,11 +157,13 @@ def merged(model: MultiTaskModel, tasks: Sequence[str] | None = None) -> MultiTa
 
 
 def _state_of_tasks(model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Tensor]:
-    """The weights with no update folded in that could be kept apart; of what has a row per task, those of ``tasks``."""
+    """The weights as they were before any merging, without what is of other tasks, in names and in rows."""
     was_merged = is_merged(model)
     state = {name: value.detach().cpu().clone() for name, value in model.unmerge().state_dict().items()}
     if was_merged:
         model.merge()
+    others = set(model.tasks) - set(tasks)
+    state = {name: value for name, value in state.items() if others.isdisjoint(name.split("."))}
     rows = [model.tasks.index(task) for task in tasks]
     for name, layer in model.named_modules():
         for own in layer.per_task if isinstance(layer, Adapted) else ():

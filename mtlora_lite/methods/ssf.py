@@ -46,6 +46,9 @@ class ScaleShift(Adapted):
         channels = base.weight.shape[:1]
         self.ssf_scale = nn.Parameter(base.weight.new_ones(channels))
         self.ssf_shift = None if base.bias is None else nn.Parameter(base.weight.new_zeros(channels))
+        for size in ("in_channels", "out_channels", "kernel_size"):  # which others ask a convolution for
+            if hasattr(base, size):
+                setattr(self, size, getattr(base, size))
 
     def folded(self) -> dict[str, Tensor]:
         """γ ⊙ W and γ ⊙ b + β."""
