@@ -119,10 +119,11 @@ def _scores(facts: Facts) -> list[tuple[str, str, float]]:
 def _text(facts: Facts) -> str:
     method = get_method(facts.method)
     titles = ", ".join(TASKS[task].title.lower() for task in facts.channels)
+    passes = "A pass per task" if method.pass_per_task else "One pass"
     return "\n\n".join([
         f"# {facts.name}",
-        f"{method.title} ({method.source}): {method.summary}. One pass over an image of {_pixels(facts)} gives "
-        f"{titles}.",
+        f"{method.title} ({method.source}): {method.summary}. {passes} over an image of {_pixels(facts)} "
+        f"gives {titles}.",
         _score_table(facts),
         _fact_table(facts),
         f"## Use\n\nWith the package mtlora_lite installed:\n\n```python\n{usage(facts.name)}```",

@@ -12,7 +12,7 @@ import pandas as pd
 from mtlora_lite import demo as demonstrating
 from mtlora_lite import export as exporting
 from mtlora_lite import predict as predicting
-from mtlora_lite import study
+from mtlora_lite import published, study
 from mtlora_lite.backbones import SwinBackbone
 from mtlora_lite.command_line import Commands, fail, run_one
 from mtlora_lite.config import (
@@ -24,13 +24,14 @@ from mtlora_lite.config import (
     read_options,
     validation_set,
 )
+from mtlora_lite.counts import parameter_report, report_rows
 from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.distributed import is_main
 from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
-from mtlora_lite.model import MultiTaskModel, build_model, parameter_report, report_rows
+from mtlora_lite.model import MultiTaskModel, build_model
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
 from mtlora_lite.references import gain_over, get_reference
@@ -88,6 +89,7 @@ class ParamsConfig:
 
     Attributes:
         method: what is adapted and what is trained.
+        all: what every method trains, beside the published number where there is one, and why the two differ.
         backbone: a timm name (swin_*, swinv2_*, pvt_v2_*) or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
@@ -95,9 +97,10 @@ class ParamsConfig:
     """
 
     method: str | None = None
-    backbone: str = "swin_tiny_patch4_window7_224"
+    all: bool = False
+    backbone: str = published.BACKBONE
     tasks: tuple[str, ...] = PAPER_TASKS
-    img_size: int = 448
+    img_size: int = published.IMG_SIZE
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -167,6 +170,11 @@ def run_predict(config: predicting.PredictConfig) -> int:
 
 def run_params(config: ParamsConfig) -> int:
     """Run ``params``."""
+    if config.all:
+        if config.method or config.options:
+            raise ValueError("--all counts every method with its own options: leave out --method and --options.")
+        print(published.format_counts(published.count_all(config.backbone, config.tasks, config.img_size)))
+        return 0
     table = published_counts() if config.method is None else parameter_report(_model(config, config.options))
     print(table.rename_axis(None).map(lambda count: f"{count:,}").to_string())
     return 0

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from mtlora_lite.config import TrainConfig, preset, validation_set
+from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import TrainResult, train
 from mtlora_lite.metrics import delta_m, headline
-from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
 from mtlora_lite.runs import clear, held

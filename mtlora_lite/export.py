@@ -22,11 +22,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mtlora_lite.adapted import Adapted
 from mtlora_lite.backbones import EMBEDDED, is_weights_file, timm_state_dict
 from mtlora_lite.backbones.checkpoints import check_fit
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.graphs import write_onnx, write_program
-from mtlora_lite.model import WEIGHTS_FILE, MultiTaskModel, build_model, known_tasks
+from mtlora_lite.methods import get_method
+from mtlora_lite.model import WEIGHTS_FILE, MultiTaskModel, build_from, known_tasks
 from mtlora_lite.names import did_you_mean
 from mtlora_lite.official import load_official, save_official
 from mtlora_lite.paths import command, data_dir
@@ -47,7 +49,8 @@ class ExportConfig:
     The forms that --to names:
 
     merged: a folder with a model of the chosen tasks alone. Shared updates are folded into the weights wherever no
-    task reads the unfolded ones, and nothing else is needed to load it.
+    task reads the unfolded ones, and nothing else is needed to load it. Methods with an update per task in every layer
+    (lora_per_task, mtl_lora) are merged for one task; adapters and prompts cannot be.
 
     onnx: the merged model as one ONNX file, an output per task, for any number of images (needs the extra onnx).
 
@@ -65,7 +68,7 @@ class ExportConfig:
         checkpoint: folder written by training, or owner/name on the Hugging Face hub; if not given, the model that
             comes with the package.
         from_official: a checkpoint of the paper's released code (.pth) in place of --checkpoint.
-        tasks: only these (merged, onnx, program); if not given, all that the model has.
+        tasks: only these (merged, onnx, program; timm where tasks share no weights); if not given, all of the model.
         out: what to write; if not given, a name of its own in runs/exported.
         scale: of --from-official: factor of the shared updates, one per stage if they differ.
         task_scale: of --from-official: factor of each task's private update, if they differ from scale, TASK=FACTOR.
@@ -115,12 +118,11 @@ def export(config: ExportConfig) -> Exported:
     """
     name = _form_name(config)
     form, model = FORMS[name], _source(config)
-    if config.tasks and not form.predicts:
-        raise ValueError(f"--tasks has no meaning for {name}: it holds what all tasks share, or everything.")
-    tasks = known_tasks(config.tasks, model.tasks) if config.tasks else model.tasks
+    tasks = _chosen_tasks(name, model, config.tasks)
     path = _target(config, form)
     path.parent.mkdir(parents=True, exist_ok=True)
-    form.write(merged(model, tasks) if form.predicts else model, path)
+    alone = form.predicts or tasks != model.tasks
+    form.write(merged(model, tasks) if alone else model, path)
     deviations = deviation(model, path, tasks) if form.predicts else {}
     return Exported(name, path, model, _size(path), (_stored_size(config), _weights_size(model)), deviations)
 
@@ -141,20 +143,33 @@ def merged(model: MultiTaskModel, tasks: Sequence[str] | None = None) -> MultiTa
             f"take {', '.join(model.tasks)}, and choose when you predict."
         )
     config, shape = model.config, model.backbone.shape()
-    options = {key: _of_tasks(value, tasks) for key, value in config.options.items()}
-    alone = build_model(
-        config.method, backbone=shape, tasks=tasks, img_size=config.img_size, pretrained=False,
-        drop_path=config.drop_path, decoder=config.decoder, decoder_options=config.decoder_options,
-        channels={task: config.channels[task] for task in tasks}, **options,
-    )  # fmt: skip
+    options = {key: _of_tasks(value, tasks, model.tasks) for key, value in config.options.items()}
+    alone = build_from(dataclasses.replace(
+        config, backbone=shape, tasks=tasks, pretrained=False, options=options,
+        channels={task: config.channels[task] for task in tasks},
+    ))  # fmt: skip
+    state = _state_of_tasks(model, tasks)
+    check_fit(state, alone.state_dict(), "The backbone")
+    alone.load_state_dict(state)
     fold_for_good(alone.backbone)
     alone.config = dataclasses.replace(alone.config, folded=True)
-    wanted, state = alone.state_dict(), _merged_state(model)
-    found = {name: state[source] for name in wanted if (source := _source_name(name, state)) in state}
-    check_fit(found, wanted, "The backbone")
-    alone.load_state_dict(found)
     alone.results = _results_of(model, tasks)
     return alone.eval()
+
+
+def _state_of_tasks(model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Tensor]:
+    """The weights as they were before any merging, without what is of other tasks, in names and in rows."""
+    was_merged = is_merged(model)
+    state = {name: value.detach().cpu().clone() for name, value in model.unmerge().state_dict().items()}
+    if was_merged:
+        model.merge()
+    others = set(model.tasks) - set(tasks)
+    state = {name: value for name, value in state.items() if others.isdisjoint(name.split("."))}
+    rows = [model.tasks.index(task) for task in tasks]
+    for name, layer in model.named_modules():
+        for own in layer.per_task if isinstance(layer, Adapted) else ():
+            state[f"{name}.{own}"] = state[f"{name}.{own}"][rows]
+    return state
 
 
 def _results_of(model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Any] | None:
@@ -165,24 +180,10 @@ def _results_of(model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Any] |
     return model.results | {"metrics": scores, "delta_m": None}
 
 
-def _of_tasks(option: object, tasks: Sequence[str]) -> object:
-    """An option of a method, without the tasks that are left out."""
-    return {task: option[task] for task in tasks} if isinstance(option, Mapping) else option
-
-
-def _merged_state(model: MultiTaskModel) -> dict[str, Tensor]:
-    """The weights with updates folded in; the model is left as it was."""
-    was_merged = is_merged(model)
-    state = {name: value.detach().cpu().clone() for name, value in model.merge().state_dict().items()}
-    if not was_merged:
-        model.unmerge()
-    return state
-
-
-def _source_name(name: str, state: Mapping[str, Tensor]) -> str:
-    """What a weight of a folded layer is called in the adapted one."""
-    layer, _, leaf = name.rpartition(".")
-    return name if name in state else f"{layer}.linear.{leaf}"
+def _of_tasks(option: object, tasks: Sequence[str], all_tasks: Sequence[str]) -> object:
+    """An option of a method, without the tasks that are left out; one that is not per task stays as it is."""
+    per_task = isinstance(option, Mapping) and set(option) == set(all_tasks)
+    return {task: option[task] for task in tasks} if per_task else option
 
 
 def save_trunk(model: MultiTaskModel, path: str | Path) -> Path:
@@ -220,19 +221,21 @@ class Form:
         predicts: whether what is written predicts tasks; if so, ``write`` gets the merged model of the chosen ones.
         write: writes a model to a path.
         folder: whether that is a folder.
+        folds: whether it is about what was inserted lying in the weights, so that this must be possible.
     """
 
     default: str
     predicts: bool
     write: Callable[[MultiTaskModel, Path], object]
     folder: bool = False
+    folds: bool = False
 
 
 FORMS: dict[str, Form] = {
-    "merged": Form("merged", True, lambda model, path: model.save_pretrained(path), folder=True),
+    "merged": Form("merged", True, lambda model, path: model.save_pretrained(path), folder=True, folds=True),
     "onnx": Form("model.onnx", True, write_onnx),
     "program": Form("model.pt2", True, write_program),
-    "timm": Form("trunk.safetensors", False, save_trunk),
+    "timm": Form("trunk.safetensors", False, save_trunk, folds=True),
     "checkpoint": Form(
         "checkpoint", False, lambda model, path: model.save_pretrained(path, full=True), folder=True
     ),
@@ -249,6 +252,30 @@ def _form_name(config: ExportConfig) -> str:
         what = f"Unknown form {name!r}.{did_you_mean(name, FORMS)}" if name else "Say what to write."
         raise ValueError(f"{what} Forms: --to {', '.join(FORMS)}.")
     return name
+
+
+def _chosen_tasks(name: str, model: MultiTaskModel, given: Sequence[str]) -> tuple[str, ...]:
+    """The tasks to write; ``ValueError`` where the form has none to choose, or does not fit the model's method.
+
+    A model whose updates differ from task to task in every layer is as many networks, of which one can be folded.
+    """
+    form, method = FORMS[name], get_method(model.config.method)
+    one_of_many = form.folds and method.pass_per_task
+    if given and not form.predicts and not one_of_many:
+        raise ValueError(f"--tasks has no meaning for {name}: it holds what all tasks share, or everything.")
+    tasks = known_tasks(given, model.tasks) if given else model.tasks
+    if form.folds and not method.mergeable:
+        others = ", ".join(other for other, row in FORMS.items() if row.predicts and not row.folds)
+        raise ValueError(
+            f"What {model.config.method} inserts cannot be folded into weights, so there is no {name} form: "
+            f"take --to {others} or checkpoint."
+        )
+    if one_of_many and len(tasks) > 1:
+        raise ValueError(
+            f"With {model.config.method} every task has weights of its own in all layers: {name} is for one of them, "
+            f"such as --tasks {tasks[0]}."
+        )
+    return tasks
 
 
 def _source(config: ExportConfig) -> MultiTaskModel:

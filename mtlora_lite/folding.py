@@ -1,7 +1,9 @@
-"""Shared updates folded into the weights for good: what is left of a backbone that is only to predict.
+"""Corrections folded into the weights for good: what is left of a backbone that is only to predict.
 
-``merge()`` can be undone and keeps both weights; here the shared matrices go. A layer with nothing but a shared update
-becomes the plain linear layer it was made from. In a forked layer it depends on how shared and private meet:
+``merge()`` can be undone and keeps both weights; here what the correction was computed from goes. A layer that all
+tasks read alike (LoRA, DoRA, SSF, the updates of a single task) becomes the plain layer it was made from; one that
+cannot be folded (adapters, updates of several tasks) stays as it is. In a forked layer of MTLoRA it depends on how
+shared and private meet:
 
 =============  =================================================================================
 ``matrix``     tasks read W, the shared stream W + ΔW: both are needed, the layer stays as it is
@@ -13,7 +15,8 @@ becomes the plain linear layer it was made from. In a forked layer it depends on
 
 from torch import Tensor, nn
 
-from mtlora_lite.lora import LoRALinear, MTLoRALinear
+from mtlora_lite.adapted import Adapted
+from mtlora_lite.lora import MTLoRALinear
 
 
 class PrivateLoRALinear(MTLoRALinear):
@@ -28,6 +31,10 @@ class PrivateLoRALinear(MTLoRALinear):
         self.lora_ta_A = self.lora_ta_B = None
         self._unmerged = None
 
+    def folded(self) -> dict[str, Tensor]:
+        """Nothing: there is nothing left to fold."""
+        return {}
+
     def merge(self) -> None:
         """Do nothing: there is nothing left to fold."""
 
@@ -36,16 +43,16 @@ class PrivateLoRALinear(MTLoRALinear):
 
 
 def fold_for_good(backbone: nn.Module) -> None:
-    """Fold every shared update that no task has to do without, in place, and drop its matrices."""
+    """Fold every correction that no task has to do without, in place, and drop what it was computed from."""
     for name, layer in list(backbone.named_modules()):
-        if isinstance(layer, LoRALinear):
+        if isinstance(layer, Adapted):
             layer.merge()
             if layer.merged:
-                folded = PrivateLoRALinear(layer) if isinstance(layer, MTLoRALinear) else layer.linear
+                folded = PrivateLoRALinear(layer) if isinstance(layer, MTLoRALinear) else layer.plain
                 parent, _, attribute = name.rpartition(".")
                 setattr(backbone.get_submodule(parent), attribute, folded)
 
 
 def is_merged(model: nn.Module) -> bool:
     """Whether any update of a model is merged, in a way that can be undone."""
-    return any(layer.merged for layer in model.modules() if isinstance(layer, LoRALinear))
+    return any(layer.merged for layer in model.modules() if isinstance(layer, Adapted))

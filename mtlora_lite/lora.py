@@ -29,6 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mtlora_lite.adapted import Adapted
+
 COMBINE_MODES = ("matrix", "matrixv2", "addition", "lora_only")
 
 
@@ -43,7 +45,7 @@ def low_rank_pair(rank: int, linear: nn.Linear) -> tuple[nn.Parameter, nn.Parame
     return down, up
 
 
-class LoRALinear(nn.Module):
+class LoRALinear(Adapted):
     """A frozen linear layer with one low-rank update (LoRA, eq. 3); MTLoRA's task-agnostic TA-LoRA.
 
     Args:
@@ -55,42 +57,21 @@ class LoRALinear(nn.Module):
     Shapes: ``x (..., in)`` to ``(..., out)``.
     """
 
+    base_name = "linear"
+
     def __init__(self, base: nn.Linear, rank: int, scale: float = 1.0, dropout: float = 0.0):
-        super().__init__()
-        self.linear = base.requires_grad_(False)
+        super().__init__(base)
         self.lora_ta_A, self.lora_ta_B = low_rank_pair(rank, base)
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
-        self._unmerged: Tensor | None = None  # the weight as it was, so that unmerge() is exact to the bit
-
-    @property
-    def merged(self) -> bool:
-        """Whether the update is folded into the weight."""
-        return self._unmerged is not None
 
     def delta_weight(self) -> Tensor:
         """ΔW = scale · B A, shape (out, in)."""
         return self.scale * self.lora_ta_B @ self.lora_ta_A
 
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Fold ΔW into the weight, so that the layer costs what the plain one costs; idempotent."""
-        if not self.merged:
-            self._unmerged = self.linear.weight.clone()
-            self.linear.weight += self.delta_weight()
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put the original weight back, bit by bit; idempotent."""
-        if self.merged:
-            self.linear.weight.copy_(self._unmerged)
-            self._unmerged = None
-
-    def train(self, mode: bool = True) -> "LoRALinear":
-        """Switch to training or evaluation; a merged layer has nothing to train and raises ``RuntimeError``."""
-        if mode and self.merged:
-            raise RuntimeError("The low-rank update is merged into the weight: call unmerge() before train().")
-        return super().train(mode)
+    def folded(self) -> dict[str, Tensor]:
+        """W + ΔW."""
+        return {"weight": self.linear.weight + self.delta_weight()}
 
     def forward(self, x: Tensor) -> Tensor:
         """W x + b + scale · B A dropout(x)."""
@@ -172,14 +153,8 @@ class MTLoRALinear(LoRALinear):
         return shared, outputs
 
     def updates(self, tasks: Sequence[str]) -> "Updates":
-        """The private updates of ``tasks``; smaller ranks are filled up with zeros, which add nothing."""
-        widest = max(self.lora_ts_A[task].shape[0] for task in tasks)
-        downs, ups = [], []
-        for task in tasks:
-            missing = widest - self.lora_ts_A[task].shape[0]
-            downs.append(F.pad(self.lora_ts_A[task], (0, 0, 0, missing)))
-            ups.append(F.pad(self.task_scale[task] * self.lora_ts_B[task], (0, missing)).t())
-        return Updates(torch.stack(downs), torch.stack(ups))
+        """The private updates of ``tasks``."""
+        return stack_updates([(self.lora_ts_A[t], self.task_scale[t] * self.lora_ts_B[t]) for t in tasks])
 
     def run_shared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The shared output, what the tasks' outputs start from (``anchor``), and the input of the updates, d(x)."""
@@ -204,6 +179,14 @@ class Updates(NamedTuple):
 
     down: Tensor
     up: Tensor
+
+
+def stack_updates(pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:
+    """The updates of T tasks, each given as A and s · B; smaller ranks are filled up with zeros, which add nothing."""
+    widest = max(len(down) for down, _ in pairs)
+    downs = [F.pad(down, (0, 0, 0, widest - len(down))) for down, _ in pairs]
+    ups = [F.pad(up, (0, widest - len(down))).t() for down, up in pairs]
+    return Updates(torch.stack(downs), torch.stack(ups))
 
 
 def forked_mlp(

@@ -6,20 +6,19 @@ images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ─
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import Adapted
 from mtlora_lite.backbones import Backbone, BackboneSpec, as_image_size, build_backbone, is_weights_file
 from mtlora_lite.card import Facts, write_card
 from mtlora_lite.checkpoints import storable
@@ -27,7 +26,6 @@ from mtlora_lite.decoders import build_decoder
 from mtlora_lite.folding import fold_for_good, is_merged
 from mtlora_lite.fusion import ProjectFusion
 from mtlora_lite.hub import download, names_repo, upload
-from mtlora_lite.lora import LoRALinear
 from mtlora_lite.methods import get_method, method_options
 from mtlora_lite.records import as_json, write_atomically
 from mtlora_lite.tasks import check_tasks, task_channels
@@ -111,8 +109,8 @@ class MultiTaskModel(nn.Module):
             layer.unmerge()
         return self
 
-    def _adapted_layers(self) -> list[LoRALinear]:
-        return [module for module in self.modules() if isinstance(module, LoRALinear)]
+    def _adapted_layers(self) -> list[Adapted]:
+        return [module for module in self.modules() if isinstance(module, Adapted)]
 
     def save_pretrained(
         self, directory: str | Path, *, full: bool = False, results: Mapping[str, Any] | None = None
@@ -200,7 +198,7 @@ class MultiTaskModel(nn.Module):
         backbone = config.backbone if backbone is None else backbone
         if backbone is None:
             raise ValueError(f"{directory} was built from a backbone module: pass it as backbone=...")
-        model = _assemble(config, backbone, config.pretrained and not full)
+        model = build_from(config, backbone, config.pretrained and not full)
         model.results = results
         state = _read_weights(directory / WEIGHTS_FILE)
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -282,10 +280,19 @@ def build_model(
         channels=task_channels(tasks, channels),
         options=dataclasses.asdict(method_options(method, options)),
     )
-    return _assemble(config, backbone, pretrained)
+    return build_from(config, backbone)
 
 
-def _assemble(config: ModelConfig, backbone: BackboneSpec, pretrained: bool) -> MultiTaskModel:
+def build_from(
+    config: ModelConfig, backbone: BackboneSpec | None = None, pretrained: bool | None = None
+) -> MultiTaskModel:
+    """Build the model that a configuration describes; another backbone, or none pre-trained, may take the place of its.
+
+    Raises:
+        ValueError: as ``build_model``.
+    """
+    backbone = config.backbone if backbone is None else backbone
+    pretrained = config.pretrained if pretrained is None else pretrained
     body = build_backbone(backbone, img_size=config.img_size, pretrained=pretrained, drop_path=config.drop_path)
     get_method(config.method).adapt(body, config.tasks, method_options(config.method, config.options))
     if config.folded:
@@ -343,39 +350,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read ({error}): copy the checkpoint again, or train it anew.") from error
-
-
-# Titles of the backbone's groups of parameters in the report, where they are not the groups' own names.
-GROUP_TITLES = {
-    "patch_embed": "patch embedding", "rel_pos": "relative positions", "merging": "patch merging",
-    "linears": "linear layers",
-}  # fmt: skip
-
-
-def report_rows(family: type[Backbone]) -> dict[str, str]:
-    """Rows of the parameter report: what they are called, and a pattern of the names that belong to them."""
-    attention = [name for name, path in family.block_linears.items() if path.startswith("attn.")]
-    groups = {GROUP_TITLES.get(group, group): pattern for group, pattern in family.parameter_groups.items()}
-    updates = {f"TA-LoRA {' + '.join(attention)}": rf"\b({'|'.join(attention)})\.lora_ta_"} if attention else {}
-    return {
-        **updates,
-        "TA-LoRA mlp": r"fc[12]\.lora_ta_",
-        "TA-LoRA merging": r"lora_ta_",
-        "TS-LoRA": r"lora_ts_|lora_norm",
-        **{title: rf"^backbone\..*({pattern})" for title, pattern in groups.items()},
-        "fusion": r"^decoders\.[^.]+\.fusion\.",
-        "decoders": r"^decoders\.",
-    }
-
-
-def parameter_report(model: MultiTaskModel) -> pd.DataFrame:
-    """Count parameters per group: a table with columns ``trainable`` and ``frozen`` and a last row ``total``."""
-    patterns = report_rows(type(model.backbone))
-    rows = {title: {"trainable": 0, "frozen": 0} for title in patterns}
-    for name, parameter in model.named_parameters():
-        title = next(title for title, pattern in patterns.items() if re.search(pattern, name))
-        rows[title]["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
-    report = pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
-    report = report[report.sum(axis=1) > 0]
-    report.loc["total"] = report.sum()
-    return report

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mtlora_lite.config import TrainConfig, validation_set
+from mtlora_lite.counts import parameter_report
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
-from mtlora_lite.model import MultiTaskModel, parameter_report
+from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.paths import command
 from mtlora_lite.printing import markdown_table
 from mtlora_lite.records import write_atomically

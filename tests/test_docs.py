@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import mtlora_lite as ml
-from mtlora_lite import backbones, cli, nyud_mt, pascal_mt, tasks
-from mtlora_lite.backbones import timm_state_dict
+from mtlora_lite import backbones, cli, nyud_mt, pascal_mt, published, tasks
+from mtlora_lite.backbones import build_backbone, timm_state_dict
 from mtlora_lite.methods import METHODS, Method
 from mtlora_lite.methods.full import NoOptions
 from mtlora_lite.paths import data_dir
@@ -100,14 +100,20 @@ def test_a_task_is_added_as_contributing_says(monkeypatch):
 
 def test_a_method_is_added_as_contributing_says(monkeypatch):
     (function,), (row,) = blocks("CONTRIBUTING.md", "python method"), blocks("CONTRIBUTING.md", "python row")
+    (count,) = blocks("CONTRIBUTING.md", "python count")
     names = {"Method": Method, "NoOptions": NoOptions}
     exec(function, names)
+    exec(count, names)
     for name, method in eval(f"{{{row}}}", names).items():
         monkeypatch.setitem(METHODS, name, method)
     model = ml.build_model("norms", backbone="swin_scenes_tiny", tasks=["sal"], img_size=64)
     trained = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("norm" in name for name in trained)
+    counted = {row.method: row.trainable for row in published.count_all("swin_scenes_tiny", ["sal"], 64)}
+    assert counted["norms"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    plain = build_backbone("swin_scenes_tiny", img_size=64, pretrained=False)
+    assert counted["norms"] == counted["decoders_only"] + METHODS["norms"].count(plain, ("sal",), NoOptions())
 
 
 def test_a_family_is_added_as_contributing_says(monkeypatch, tmp_path):
@@ -170,8 +176,10 @@ def test_commands_are_understood(command, monkeypatch, tmp_path):
 def test_all_commands_and_methods_are_in_the_readme():
     table = re.findall(r"^\| `(\w+)` +\| .* \| `mtlora (\w+)", TEXT["README.md"], re.MULTILINE)
     assert table == [(name, name) for name in cli.COMMANDS]
-    methods = re.search(r"Methods: ([^.]*)\.", TEXT["README.md"])[1]
-    assert re.findall("`(.+?)`", methods) == list(METHODS)
+    counts = re.findall(r"^\| `(\w+)` +\| .*? \| +(\d+\.\d+) \|", TEXT["README.md"], re.MULTILINE)
+    assert [name for name, _ in counts] == list(METHODS)
+    rows = {row.method: row.trainable for row in published.count_all() if row.published.options in ({}, {"rank": 64})}
+    assert dict(counts) == {name: f"{count / 1e6:.2f}" for name, count in rows.items()}
 
 
 def test_the_readme_lists_every_notebook_under_its_title():

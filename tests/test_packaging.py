@@ -86,7 +86,7 @@ def test_an_installed_package_reads_its_own_data_and_writes_to_the_users_cache(w
 
 
 def test_importing_the_package_does_not_import_what_only_some_commands_need():
-    names = ("ipywidgets", "tyro", "pooch", "onnx", "onnxruntime", "onnxscript", "av")
+    names = ("ipywidgets", "tyro", "pooch", "onnx", "onnxruntime", "onnxscript", "av", "peft")
     code = f"import sys, mtlora_lite; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

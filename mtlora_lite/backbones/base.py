@@ -21,11 +21,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import INSERTED
 from mtlora_lite.backbones.fork import ForkedBlock, merge_patches, multiply
 from mtlora_lite.lora import MTLoRALinear
+from mtlora_lite.mtl_lora import TaskIds
 
 COMMON_GROUPS = ("patch_embed", "rel_pos", "norms", "merging", "linears")  # of parameters; a family may lack some
 LinearFactory = Callable[[nn.Linear, int], nn.Module]  # (layer, stage) -> adapted layer
@@ -77,6 +80,8 @@ class Backbone(nn.Module):
         dims = [info["num_chs"] for info in model.feature_info]
         self.num_stages, self.width = len(dims), dims[0]
         self.feature_channels = (*dims[1:], dims[-1])  # after patch merging; the last stage has none
+        self.pass_tasks: tuple[str, ...] = ()  # that take a pass each; none: one pass serves all
+        self.task_ids = TaskIds()  # of the passes that are under way
 
     # ------------------------------------------------------------------------------------- what a family has to say
 
@@ -124,7 +129,7 @@ class Backbone(nn.Module):
     def forward(
         self, images: Tensor, tasks: Sequence[str], projections: Sequence[Tensor] | None = None
     ) -> dict[str, list[Tensor]]:
-        """One pass over the images for all of ``tasks``.
+        """One pass over the images for all of ``tasks``, or after ``pass_per_task`` one for each.
 
         Args:
             images: (B, 3, H, W).
@@ -134,6 +139,15 @@ class Backbone(nn.Module):
         """
         check_image_size(images.shape[-2:], self.img_size)
         x = self._embed(images)  # (B, H/4, W/4, C)
+        if not self.pass_tasks:
+            return self._pyramids(x, tasks, projections)
+        ids = torch.tensor([self.pass_tasks.index(task) for task in tasks], device=x.device)
+        with self.task_ids.of(ids):  # the passes are made as one of T·B images, task by task
+            return self._pyramids(x.repeat(len(tasks), 1, 1, 1), tasks, projections)
+
+    def _pyramids(
+        self, x: Tensor, tasks: Sequence[str], projections: Sequence[Tensor] | None
+    ) -> dict[str, list[Tensor]]:
         levels = []
         for (stage, merging), projection in zip(self._stages(), projections or [None] * self.num_stages, strict=True):
             for block in stage.blocks[:-1]:
@@ -145,7 +159,10 @@ class Backbone(nn.Module):
     def _end_stage(
         self, block: nn.Module, merging: Callable, x: Tensor, tasks: Sequence[str], projection: Tensor | None
     ) -> tuple[Tensor, Sequence[Tensor]]:
-        """The last block of a stage and the patch merging after it: the shared stream, and each task's features."""
+        """The last block of a stage and the patch merging after it: what goes on, and each task's features.
+
+        What goes on is the shared stream, or after ``pass_per_task`` a stream per task, one after the other in a batch.
+        """
         forks = isinstance(block, ForkedBlock)
         finish = self._product(merging, projection, x) if forks and projection is not None else None
         if finish is not None:
@@ -153,9 +170,20 @@ class Backbone(nn.Module):
             return merging(x), maps
         x, x_tasks = block(x, tasks) if forks else (self._run(block, x), None)
         x, x_tasks = merge_patches(merging, x, x_tasks)
+        if self.pass_tasks:
+            x_tasks = x.unflatten(0, (len(tasks), -1))
         if x_tasks is None:  # one stream for all
             return x, [x] * len(tasks) if projection is None else [F.linear(x, matrix) for matrix in projection]
         return x, x_tasks if projection is None else multiply(x_tasks, projection)
+
+    def pass_per_task(self, tasks: Sequence[str]) -> TaskIds:
+        """Run a pass per task from now on; what is returned tells the layers inside which task a pass is for.
+
+        During a call it holds the requested tasks as numbers in the order of ``tasks`` (T,); a layer's input has as
+        many samples of each, one task after the other.
+        """
+        self.pass_tasks = tuple(tasks)
+        return self.task_ids
 
     def adapt(self, targets: Sequence[str], single: LinearFactory, forked: LinearFactory | None = None) -> None:
         """Replace linear layers by adapted ones.
@@ -198,9 +226,9 @@ class Backbone(nn.Module):
 
     @classmethod
     def parameter_group(cls, name: str) -> str:
-        """The group of a parameter by its name: a key of ``parameter_groups``, or ``lora``."""
-        if "lora_" in name:
-            return "lora"
+        """The group of a parameter by its name: a key of ``INSERTED`` or of ``parameter_groups``."""
+        if inserted := [group for group, piece in INSERTED.items() if piece in name]:
+            return inserted[0]
         return next(group for group, pattern in cls.parameter_groups.items() if re.search(pattern, name))
 
     @classmethod

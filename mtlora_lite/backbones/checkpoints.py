@@ -16,8 +16,9 @@ from timm.models import get_pretrained_cfg
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import INSERTED, Adapted
 from mtlora_lite.backbones.base import Backbone
-from mtlora_lite.lora import LoRALinear
+from mtlora_lite.backbones.prompts import PromptedBlock
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES, read_state_dict
 
 TABLE = "relative_position_bias_table"
@@ -62,26 +63,40 @@ def timm_state_dict(backbone: Backbone) -> dict[str, Tensor]:
     Private updates are left out. A final norm, which a backbone here does not have, is as timm initialises it.
 
     Raises:
-        ValueError: the shared stream reads the task streams (``addition``), so that no plain model has its outputs.
+        ValueError: no plain model has its outputs, because the shared stream reads the task streams (``addition``), or
+            because what was inserted cannot be folded.
     """
     if backbone.tasks_feed_shared:
         raise ValueError(
             "With combine='addition' the shared stream reads the streams of the tasks: it fits into no plain "
             f"{backbone.title}."
         )
-    state = backbone.state_dict()
+    if not is_foldable(backbone):
+        raise ValueError(f"What was inserted cannot be folded into weights: it fits into no plain {backbone.title}.")
+    state, names = backbone.state_dict(), {}
     for name, layer in backbone.named_modules():
-        if isinstance(layer, LoRALinear) and layer.lora_ta_A is not None and not layer.merged:
-            state[f"{name}.linear.weight"] = layer.linear.weight + layer.delta_weight()
+        if isinstance(layer, Adapted):
+            inside = f"{name}.{layer.base_name}."
+            names |= {each: each.replace(inside, f"{name}.") for each in state if each.startswith(inside)}
+            if layer.mergeable and not layer.merged:
+                state |= {inside + leaf: value for leaf, value in layer.folded().items()}
     plain = {
-        re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", re.sub(r"\.linear\.(\w+)$", r".\1", name)): value
+        re.sub(r"(blocks\.\d+\.)proj\.", r"\1attn.proj.", names.get(name, name)): value
         for name, value in state.items()
-        if ".lora_" not in name
+        if backbone.parameter_group(name) not in INSERTED
     }
     if backbone.final_norm:
         norm = nn.LayerNorm(backbone.feature_channels[-1])
         plain |= {f"{backbone.final_norm}.{name}": value for name, value in norm.state_dict().items()}
     return {name: value.detach().cpu().contiguous() for name, value in plain.items()}
+
+
+def is_foldable(backbone: Backbone) -> bool:
+    """Whether weights of a plain model can do what a backbone does on its shared stream."""
+    return not any(
+        isinstance(module, PromptedBlock) or (isinstance(module, Adapted) and not module.mergeable)
+        for module in backbone.modules()
+    )
 
 
 def load_swin(path: str | Path, *, pretrained: bool = True, **options: Any) -> SwinTransformer:

@@ -84,7 +84,7 @@ class PVTBackbone(Backbone):
             "num_heads": [block.attn.num_heads for block in first],
             "sr_ratios": [_reduction(block.attn) for block in first],
             "mlp_ratios": [block.mlp.dwconv.in_channels / block.attn.dim for block in first],
-            "qkv_bias": any("attn.q.bias" in name or "attn.q.linear.bias" in name for name in self.state_dict()),
+            "qkv_bias": any(".attn.q." in name and name.endswith(".bias") for name in self.state_dict()),
             "linear": first[0].attn.pool is not None,
         }
 

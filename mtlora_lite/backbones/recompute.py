@@ -1,10 +1,13 @@
 """Activation checkpointing: blocks that keep only their input, and compute again what the backward pass needs."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
 from mtlora_lite.backbones.base import Backbone
+from mtlora_lite.mtl_lora import TaskIds
 
 
 def recompute_blocks(backbone: Backbone) -> None:
@@ -13,7 +16,11 @@ def recompute_blocks(backbone: Backbone) -> None:
     Source: Chen et al. 2016, training deep nets with sublinear memory cost (arXiv 1604.06174).
     """
     for _, block in backbone.blocks():
-        block.forward = partial(checkpoint, type(block).forward.__get__(block), use_reentrant=False)
+        block.forward = partial(_run_twice, type(block).forward.__get__(block), backbone.task_ids)
+
+
+def _run_twice(forward: Callable, task_ids: TaskIds, *arguments: Any) -> Any:
+    return checkpoint(task_ids.bound(forward), *arguments, use_reentrant=False)
 
 
 def keep_activations(backbone: Backbone) -> None:

@@ -26,3 +26,13 @@ def train_backbone_for_one_task(backbone: Backbone, tasks: tuple[str, ...], opti
     if len(tasks) != 1:
         raise ValueError(f"single_task trains one task per model, got {', '.join(tasks)}: build one model for each.")
     backbone.requires_grad_(True)
+
+
+def count_nothing(backbone: Backbone, tasks: tuple[str, ...], options: Any) -> int:
+    """0: only fusion and decoders are trained."""
+    return 0
+
+
+def count_all(backbone: Backbone, tasks: tuple[str, ...], options: Any) -> int:
+    """All parameters of the backbone."""
+    return sum(parameter.numel() for parameter in backbone.parameters())

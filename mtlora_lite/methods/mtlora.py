@@ -14,7 +14,6 @@ backbone.
 Source: Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3 and fig. 3.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,9 +21,15 @@ from torch import nn
 
 from mtlora_lite.backbones import Backbone
 from mtlora_lite.lora import COMBINE_MODES, LoRALinear, MTLoRALinear
-
-PerStage = float | Sequence[float]
-PerTask = PerStage | Mapping[str, PerStage]
+from mtlora_lite.methods.common import (
+    PerStage,
+    PerTask,
+    group_size,
+    linears,
+    per_key_and_stage,
+    per_stage,
+    train_only,
+)
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,12 @@ class MTLoRAPlusOptions(MTLoRAOptions):
 
 def adapt(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> None:
     """Insert TA- and TS-LoRA into a backbone and set what is trained."""
-    backbone.check_groups(options.train)
     stages = backbone.num_stages
     rank = per_stage(options.rank, stages, "rank")
     scale = per_stage(options.scale, stages, "scale")
-    task_rank = per_task_and_stage(options.task_rank, tasks, stages, "task_rank")
+    task_rank = per_key_and_stage(options.task_rank, "task", tasks, stages, "task_rank")
     task_scale = options.scale if options.task_scale is None else options.task_scale
-    task_scale = per_task_and_stage(task_scale, tasks, stages, "task_scale")
+    task_scale = per_key_and_stage(task_scale, "task", tasks, stages, "task_scale")
 
     def shared(linear: nn.Linear, stage: int) -> LoRALinear:
         return LoRALinear(linear, rank[stage], scale[stage], options.dropout)
@@ -93,8 +97,7 @@ def adapt(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) ->
 
     forked = None if options.combine == "lora_only" else shared_and_private
     backbone.adapt(wanted_targets(backbone, options), shared, forked)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(backbone.parameter_group(name) in ("lora", *options.train))
+    train_only(backbone, options.train)
 
 
 def wanted_targets(backbone: Backbone, options: MTLoRAOptions) -> tuple[str, ...]:
@@ -115,23 +118,25 @@ def wanted_targets(backbone: Backbone, options: MTLoRAOptions) -> tuple[str, ...
     return backbone.targets()
 
 
-def per_stage(value: float | Sequence[float], num_stages: int, what: str) -> tuple[float, ...]:
-    """One number per stage out of one number or a sequence of ``num_stages``; anything else is a ``ValueError``."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * num_stages
-    if len(values) != num_stages:
-        raise ValueError(f"{what} is one number or one per stage: the backbone has {num_stages} stages, got {values}.")
-    return values
+def count(backbone: Backbone, tasks: tuple[str, ...], options: MTLoRAOptions) -> int:
+    """Σ r (in + out) over the adapted layers, Σ r_t (in + out) over tasks where they fork, and the trained groups.
 
-
-def per_task_and_stage(
-    value: float | Sequence[float] | Mapping[str, float | Sequence[float]],
-    tasks: Sequence[str],
-    num_stages: int,
-    what: str,
-) -> dict[str, tuple[float, ...]]:
-    """``{task: one number per stage}`` out of one number, one per stage, or a mapping from tasks to either."""
-    if not isinstance(value, Mapping):
-        value = dict.fromkeys(tasks, value)
-    if set(value) != set(tasks):
-        raise ValueError(f"{what} needs one entry per task ({', '.join(tasks)}), got {', '.join(value) or 'none'}.")
-    return {task: per_stage(value[task], num_stages, f"{what}[{task!r}]") for task in tasks}
+    In ``addition`` a forked layer has a norm (2 · out) in place of the shared update.
+    """
+    stages = backbone.num_stages
+    rank = per_stage(options.rank, stages, "rank")
+    task_rank = per_key_and_stage(options.task_rank, "task", tasks, stages, "task_rank")
+    layers = list(linears(backbone, wanted_targets(backbone, options)))
+    forks = (
+        {}
+        if options.combine == "lora_only"
+        else {layer[:2]: layer for layer in layers if layer[0] in backbone.fork_targets}
+    )
+    total = group_size(backbone, options.train)
+    for _, stage, inputs, outputs in layers:
+        total += int(rank[stage]) * (inputs + outputs)
+    for _, stage, inputs, outputs in forks.values():  # the last block of each stage
+        total += sum(int(task_rank[task][stage]) for task in tasks) * (inputs + outputs)
+        if options.combine == "addition":
+            total += 2 * outputs - int(rank[stage]) * (inputs + outputs)
+    return total

@@ -19,9 +19,9 @@ import torch
 from tqdm.auto import tqdm
 
 from mtlora_lite.config import TrainConfig, training_set, validation_set
+from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import train
 from mtlora_lite.metrics import delta_m, headline
-from mtlora_lite.model import parameter_report
 from mtlora_lite.records import as_json, write_json
 from mtlora_lite.runs import CONFIG_FILE, LOG_FILE, holds_run
 from mtlora_lite.study.bootstrap import States, image_states, tabulate
