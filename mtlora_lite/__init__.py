@@ -7,6 +7,7 @@ from mtlora_lite.evaluation import evaluate
 from mtlora_lite.losses import MultiTaskLoss
 from mtlora_lite.metrics import build_metrics, delta_m, headline
 from mtlora_lite.model import MultiTaskModel, build_model, parameter_report
+from mtlora_lite.mtl_lora import MTLLoRALinear
 from mtlora_lite.official import load_official, save_official
 from mtlora_lite.tasks import IGNORE_INDEX, TASKS
 
@@ -14,6 +15,7 @@ __all__ = [
     "IGNORE_INDEX",
     "NYUD",
     "TASKS",
+    "MTLLoRALinear",
     "MultiTaskLoss",
     "MultiTaskModel",
     "PascalContext",
