@@ -117,7 +117,7 @@ def test_commands_are_understood(command, monkeypatch, tmp_path):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_text("{}")
     seen = []
-    for table in (cli.COMMANDS, cli.DATA_COMMANDS):
+    for table in (cli.COMMANDS, cli.DATA_COMMANDS, cli.LM_COMMANDS):
         for name, (config, _) in list(table.items()):
             monkeypatch.setitem(table, name, (config, seen.append))
     cli.main(shlex.split(command))

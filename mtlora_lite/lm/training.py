@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ class FitOptions:
         lr: peak learning rate; a linear warm-up leads to it, and a line or half a cosine down to zero.
         batch_size: examples per step, on each device.
         epochs: passes over the examples.
-        steps: steps of training; if given, whatever ``epochs`` says.
+        steps: steps of training; if given, whatever the epochs are.
         warmup: steps of warm-up.
         schedule: linear or cosine.
         weight_decay: of the trained parameters.
-        precision: no, bf16 or fp16.
-        accumulate: passes that a step is split into, each of ``batch_size`` examples.
+        precision: fp32, bf16 (frozen weights too) or fp16.
+        accumulate: passes that a step is split into, each of as many examples as the batch size says.
         checkpointing: compute activations twice, to need less memory.
         save_every: steps between checkpoints; 0 for one at the end.
         seed: of the order of the examples and of dropout.
@@ -37,9 +37,9 @@ class FitOptions:
     epochs: float = 3.0
     steps: int | None = None
     warmup: int = 100
-    schedule: str = "linear"
+    schedule: str = field(default="linear", metadata={"values": "{linear,cosine}"})
     weight_decay: float = 0.0
-    precision: str = "no"
+    precision: str = "fp32"
     accumulate: int = 1
     checkpointing: bool = False
     save_every: int = 0
@@ -82,6 +82,8 @@ def fit(
     checkpoint = get_last_checkpoint(str(out)) if resume and out and out.is_dir() else None
     if resume and checkpoint is None:
         raise ValueError(f"There is no checkpoint in {out} to go on from: leave out --resume.")
+    if options.checkpointing:  # its name in transformers is about to change
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     with tempfile.TemporaryDirectory() as nowhere:
         arguments = _arguments(options, str(out) if out else None, nowhere, quiet)
         use_cache = model.config.use_cache  # which Trainer turns off for good
@@ -117,7 +119,6 @@ def _arguments(options: FitOptions, out: str | None, nowhere: str, quiet: bool) 
         weight_decay=options.weight_decay,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
-        **({"gradient_checkpointing": True} if options.checkpointing else {}),
         seed=options.seed,
         logging_strategy="no" if quiet else "steps",
         logging_steps=10,
