@@ -117,6 +117,8 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     """
     if not config.benchmark.trains:
         raise ValueError(f"The preset {config.preset} cannot be trained here. {config.benchmark.unsettled}")
+    if config.data == PUZZLES_DATA and config.preset not in (None, PUZZLES_DATA):
+        raise ValueError(f"Where are the examples of {config.preset}? Say it by --data FILE.")
     num_tasks = len(config.task_names)
     if not num_tasks:
         raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
