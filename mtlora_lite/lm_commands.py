@@ -15,7 +15,7 @@ from mtlora_lite.lm.runs import (
     evaluate_run,
     train_run,
 )
-from mtlora_lite.lm.study import LmCompareConfig, compare_methods, format_comparison
+from mtlora_lite.lm.study import RECORD_FILE, LmCompareConfig, compare_methods, format_comparison
 from mtlora_lite.paths import command
 
 
@@ -51,7 +51,7 @@ def run_eval(config: LmEvalConfig) -> int:
 def run_compare(config: LmCompareConfig) -> int:
     """Run ``lm compare``."""
     print("\n".join(format_comparison(compare_methods(config))))
-    print(f"\nWrote {config.out / 'puzzles.json'}.")
+    print(f"\nWrote {config.out / RECORD_FILE}.")
     return 0
 
 

@@ -6,6 +6,7 @@ A file is a list of objects in the form in which this field shares its data sets
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +105,10 @@ def prompt(example: Example, template: str) -> str:
     if template not in TEMPLATES:
         raise ValueError(f"Unknown template {template!r}. Templates: {', '.join(TEMPLATES)}.")
     with_input, without = TEMPLATES[template]
-    # not str.format: an example may hold braces
-    text = (with_input if example.input else without).replace("{instruction}", example.instruction, 1)
-    return text.replace("{input}", example.input, 1) if example.input else text
+    text = with_input if example.input else without
+    return re.sub(
+        r"\{(instruction|input)\}", lambda found: getattr(example, found[1]), text
+    )  # examples may hold braces
 
 
 @dataclass(frozen=True)

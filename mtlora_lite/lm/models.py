@@ -1,13 +1,16 @@
 """Getting a language model: the embedded one, one in a folder, or one of the hub."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from mtlora_lite.extras import require
+from mtlora_lite.hub import download, names_repo
 from mtlora_lite.lm.embedded import NAME, embedded_folder
 
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt")  # of a model on the hub: weights, tokenizer, settings
 DTYPES = {"fp32": torch.float32, "fp16": torch.float32, "bf16": torch.bfloat16}  # of the frozen weights, by precision
 
 
@@ -20,14 +23,15 @@ def load_language_model(name: str, precision: str = "fp32") -> tuple[nn.Module, 
 
     Raises:
         MissingExtraError: transformers is not installed.
-        ValueError: there is no such model, it is no language model, or its tokenizer has no end token.
+        ValueError: there is no such model here, it is no language model, or its tokenizer has no end token.
+        OSError: the hub has no such model, or cannot be reached.
     """
     require("A language model", "transformers")
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     if precision not in DTYPES:
         raise ValueError(f"Unknown precision {precision!r}. There are: {', '.join(DTYPES)}.")
-    path = str(embedded_folder()) if name == NAME else name
+    path = _folder(name)
     try:
         config = AutoConfig.from_pretrained(path)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -42,3 +46,10 @@ def load_language_model(name: str, precision: str = "fp32") -> tuple[nn.Module, 
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name} has no end token, without which no answer ends.")
     return model.eval(), tokenizer
+
+
+def _folder(name: str) -> Path:
+    """Where the files of a model lie; those of the hub are fetched, unless they are in its cache."""
+    if name == NAME:
+        return embedded_folder()
+    return download(name, FILES) if names_repo(name) else Path(name)

@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
     "puzzles": Preset(
         tuple(PUZZLES),
         options={
-            "num_up": 2, "temperature": 0.8, "lr": 6e-3, "batch_size": 64, "steps": 300, "warmup": 15,
+            "num_up": 2, "temperature": 0.8, "lr": 9e-3, "batch_size": 32, "steps": 700, "warmup": 35,
             "schedule": "cosine", "cutoff": 64, "template": "bare",
         },
     ),

@@ -19,6 +19,7 @@ from mtlora_lite.lm.training import FitOptions, fit
 from mtlora_lite.records import write_json
 
 PUZZLES_DATA = "puzzles"
+TRAIN_COUNT = 1000  # puzzles of each task to train on
 CONFIG_FILE, RESULT_FILE, SCORES_FILE, ANSWERS_FILE = "config.json", "training.json", "scores.json", "answers.json"
 ADAPTERS, CHECKPOINTS = "adapters", "checkpoints"  # folders
 
@@ -123,7 +124,7 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     if not num_tasks:
         raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
     _check_folder(config)
-    examples = _examples(config.data, "train", 1000, num_tasks)
+    examples = _examples(config.data, "train", TRAIN_COUNT, num_tasks)
     model, tokenizer = load_language_model(config.model, config.precision)
     torch.manual_seed(config.seed)
     adapt(model, adaptation(config, num_tasks, find_targets(model, config.targets)))

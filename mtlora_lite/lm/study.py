@@ -1,5 +1,6 @@
 """Three ways to adapt one language model to the puzzles, on equal terms: budgets, learning rates, seeds."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,9 +19,10 @@ from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import score
 from mtlora_lite.lm.puzzles import PUZZLES, puzzles
 from mtlora_lite.lm.training import FitOptions, fit
-from mtlora_lite.records import as_json, write_json
+from mtlora_lite.records import write_json
 
 TASKS = tuple(PUZZLES)
+RECORD_FILE = "puzzles.json"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 # Of about equally many trained parameters: 2,048, 2,048 and 2,064 per linear of 64 to 64.
@@ -45,11 +47,11 @@ class LmCompareConfig:
         out: folder for the record, puzzles.json.
     """
 
-    steps: int = 300
-    batch_size: int = 64
+    steps: int = 500
+    batch_size: int = 32
     train_count: int = 1000
     count: int = 100
-    lrs: tuple[float, ...] = (2e-3, 6e-3, 2e-2)
+    lrs: tuple[float, ...] = (5e-3, 1e-2)
     seeds: tuple[int, ...] = (0, 1, 2)
     out: Path = field(default=Path("runs/lm_compare"))
 
@@ -62,66 +64,74 @@ def compare_methods(config: LmCompareConfig, quiet: bool = False) -> dict[str, A
     """
     if not (config.lrs and config.seeds):
         raise ValueError("A comparison needs a learning rate and a seed at least.")
-    record: dict[str, Any] = {"config": as_json(asdict(config)), "before": _frozen(config), "rows": {}}
+    config.out.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_language_model(NAME)
+    study = _Study(config, model, Encoding(tokenizer, "bare", 64))
+    before = study.test(model, "test", config.count)
+    record: dict[str, Any] = {"config": asdict(config), "before": before | {"all": _mean(before)}, "rows": {}}
     total = len(ROWS) * (len(config.lrs) + len(config.seeds) - 1)
     with tqdm(total=total, desc="runs", disable=quiet or None) as bar:
         for name, (title, adaptation) in ROWS.items():
-            record["rows"][name] = {"title": title} | _row(config, adaptation, bar)
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_json(config.out / "puzzles.json", record)
+            record["rows"][name] = {"title": title} | study.row(adaptation, bar)
+            write_json(config.out / RECORD_FILE, record)  # what is there is kept, whatever happens to the rest
     return record
 
 
-def _row(config: LmCompareConfig, adaptation: Adaptation, bar: tqdm) -> dict[str, Any]:
-    validation, tested = {}, {}
-    for lr in config.lrs:
-        model, encoding = _train(config, adaptation, lr, config.seeds[0])
-        validation[lr] = _mean(_test(config, model, encoding, "val", config.count // 2))
-        tested[lr] = _test(config, model, encoding, "test", config.count)
-        bar.update()
-    best = max(validation, key=validation.__getitem__)
-    runs = {config.seeds[0]: tested[best]}
-    for seed in config.seeds[1:]:
-        model, encoding = _train(config, adaptation, best, seed)
-        runs[seed] = _test(config, model, encoding, "test", config.count)
-        bar.update()
-    table = np.array([[*run.values(), _mean(run)] for run in runs.values()])  # (seeds, tasks + 1)
-    return {
-        "trained": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        "lr": best,
-        "validation": validation,
-        "runs": runs,
-        "mean": dict(zip((*TASKS, "all"), table.mean(0).tolist(), strict=True)),
-        "std": dict(zip((*TASKS, "all"), table.std(0, ddof=min(1, len(table) - 1)).tolist(), strict=True)),
-    }
+@dataclass(frozen=True)
+class _Study:
+    """What all runs of a comparison have in common.
 
+    Attributes:
+        config: the comparison.
+        base: the frozen model, which every run adapts a copy of.
+        encoding: how examples become tokens.
+    """
 
-def _train(config: LmCompareConfig, adaptation: Adaptation, lr: float, seed: int) -> tuple[Any, Encoding]:
-    model, encoding = _base()
-    torch.manual_seed(seed)
-    adapt(model, adaptation)
-    options = FitOptions(
-        lr=lr, batch_size=config.batch_size, steps=config.steps, warmup=config.steps // 20, schedule="cosine", seed=seed
-    )
-    fit(model, encoding, puzzles("train", config.train_count), options, quiet=True)
-    return model, encoding
+    config: LmCompareConfig
+    base: Any
+    encoding: Encoding
 
+    def row(self, adaptation: Adaptation, bar: tqdm) -> dict[str, Any]:
+        """All runs of one method."""
+        config, validation, tested = self.config, {}, {}
+        for lr in config.lrs:
+            model = self.train(adaptation, lr, config.seeds[0])
+            validation[lr] = _mean(self.test(model, "val", config.count // 2))
+            tested[lr] = self.test(model, "test", config.count)
+            bar.update()
+        best = max(validation, key=validation.__getitem__)
+        runs = {config.seeds[0]: tested[best]}
+        for seed in config.seeds[1:]:
+            model = self.train(adaptation, best, seed)
+            runs[seed] = self.test(model, "test", config.count)
+            bar.update()
+        table = np.array([[*run.values(), _mean(run)] for run in runs.values()])  # (seeds, tasks + 1)
+        spread = table.std(0, ddof=min(1, len(table) - 1))
+        return {
+            "trained": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            "lr": best,
+            "validation": validation,
+            "runs": runs,
+            "mean": dict(zip((*TASKS, "all"), table.mean(0).tolist(), strict=True)),
+            "std": dict(zip((*TASKS, "all"), spread.tolist(), strict=True)),
+        }
 
-def _test(config: LmCompareConfig, model: Any, encoding: Encoding, split: str, count: int) -> dict[str, float]:
-    """Accuracy per task."""
-    examples = puzzles(split, count)
-    texts = ask(model, encoding, examples, batch_size=200, max_new_tokens=9, quiet=True)
-    return {task: each["accuracy"] for task, each in score(examples, texts, TASKS, {}).items()}
+    def train(self, adaptation: Adaptation, lr: float, seed: int) -> Any:
+        """One run."""
+        torch.manual_seed(seed)
+        model = adapt(copy.deepcopy(self.base), adaptation)
+        steps = self.config.steps
+        options = FitOptions(
+            lr=lr, batch_size=self.config.batch_size, steps=steps, warmup=steps // 20, schedule="cosine", seed=seed
+        )
+        fit(model, self.encoding, puzzles("train", self.config.train_count), options, quiet=True)
+        return model
 
-
-def _frozen(config: LmCompareConfig) -> dict[str, float]:
-    scores = _test(config, *_base(), "test", config.count)
-    return scores | {"all": _mean(scores)}
-
-
-def _base() -> tuple[Any, Encoding]:
-    model, tokenizer = load_language_model(NAME)
-    return model, Encoding(tokenizer, "bare", 64)
+    def test(self, model: Any, split: str, count: int) -> dict[str, float]:
+        """Accuracy per task."""
+        examples = puzzles(split, count)
+        texts = ask(model, self.encoding, examples, batch_size=200, max_new_tokens=9, quiet=True)
+        return {task: each["accuracy"] for task, each in score(examples, texts, TASKS, {}).items()}
 
 
 def _mean(scores: Mapping[str, float]) -> float:

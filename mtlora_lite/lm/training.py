@@ -12,6 +12,8 @@ from tqdm.auto import tqdm
 
 from mtlora_lite.lm.data import IGNORED, Encoding, Example
 
+SCHEDULES = ("linear", "cosine")
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -37,7 +39,7 @@ class FitOptions:
     epochs: float = 3.0
     steps: int | None = None
     warmup: int = 100
-    schedule: str = field(default="linear", metadata={"values": "{linear,cosine}"})
+    schedule: str = field(default="linear", metadata={"values": f"{{{','.join(SCHEDULES)}}}"})
     weight_decay: float = 0.0
     precision: str = "fp32"
     accumulate: int = 1
@@ -70,8 +72,11 @@ def fit(
         ``{"steps", "loss" (mean over the run), "seconds", "left_out" (examples whose answer was over the cutoff)}``.
 
     Raises:
-        ValueError: no example has an answer within the cutoff, or there is no checkpoint to resume from.
+        ValueError: the schedule is unknown, no example has an answer within the cutoff, there is no checkpoint to
+            resume from, or one process sees several GPUs.
     """
+    if options.schedule not in SCHEDULES:
+        raise ValueError(f"Unknown schedule {options.schedule!r}. There are: {', '.join(SCHEDULES)}.")
     from transformers import PrinterCallback, Trainer
     from transformers.trainer_utils import get_last_checkpoint
 
