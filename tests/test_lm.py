@@ -14,7 +14,8 @@ transformers = pytest.importorskip(
 )
 
 import mtlora_lite as ml  # noqa: E402
-from mtlora_lite.lm.adapt import METHODS, Adaptation, adapt  # noqa: E402
+from mtlora_lite.lm.adapt import adapt  # noqa: E402
+from mtlora_lite.lm.adaptation import METHODS, Adaptation  # noqa: E402
 from mtlora_lite.lm.data import Encoding, Example  # noqa: E402
 from mtlora_lite.lm.embedded import new_tokenizer  # noqa: E402
 from mtlora_lite.lm.training import FitOptions, fit  # noqa: E402

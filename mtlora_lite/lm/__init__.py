@@ -3,9 +3,16 @@
 Nothing here imports transformers before it is needed; ``pip install 'mtlora-lite[lm]'`` brings it.
 """
 
-from mtlora_lite.lm.adapt import TARGETS, inject_lora, inject_mtl_lora, inject_task_lora, merge_task
+from mtlora_lite.lm.adapt import (
+    inject_lora,
+    inject_mtl_lora,
+    inject_task_lora,
+    load_adapters,
+    merge_task,
+    save_adapters,
+)
+from mtlora_lite.lm.adaptation import TARGETS
 from mtlora_lite.lm.data import Encoding, Example, read_examples
-from mtlora_lite.lm.files import load_adapters, save_adapters
 
 __all__ = [
     "TARGETS",

@@ -17,72 +17,15 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtlora_lite.mtl_lora import MTLLoRALinear, PerTaskLinear, TaskIds, TaskLoRALinear, read_task_ids, share_task_ids
-
-_SPLIT = ("q_proj", "k_proj", "v_proj", "o_proj")
-_OUT = ("q_proj", "k_proj", "v_proj", "out_proj")
-_FUSED = ("query_key_value", "dense")
-_T5 = ("q", "k", "v", "o")
-
-# The linears of attention, by the model_type of transformers.
-TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    dict.fromkeys(
-        ("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "smollm3"), _SPLIT
-    )
-    | dict.fromkeys(("bart", "mbart", "pegasus", "m2m_100", "opt", "gpt_neo", "gptj"), _OUT)
-    | dict.fromkeys(("gpt_neox", "bloom", "falcon"), _FUSED)
-    | dict.fromkeys(("t5", "mt5", "longt5"), _T5)
-    | {"phi": ("q_proj", "k_proj", "v_proj", "dense"), "phi3": ("qkv_proj", "o_proj")}
-)
-METHODS = ("mtl_lora", "lora", "task_lora")
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """How a language model is adapted: all that is needed to do the same to another copy of it.
-
-    Attributes:
-        method: ``mtl_lora``; ``lora``, one update for all tasks; or ``task_lora``, one for each.
-        num_tasks: T; task ids are 0 to T - 1.
-        targets: names of the linears that are adapted, or ends of such names.
-        rank: of every update.
-        scale: factor of every update, applied as is (alpha / rank of other packages).
-        dropout: of what enters the updates.
-        num_up: number of shared up-projections (MTL-LoRA only).
-        temperature: of their mixture (MTL-LoRA only).
-        lambda_form: ``full`` or ``diagonal`` (MTL-LoRA only).
-    """
-
-    method: str
-    num_tasks: int
-    targets: tuple[str, ...]
-    rank: int
-    scale: float
-    dropout: float = 0.0
-    num_up: int = 1
-    temperature: float = 1.0
-    lambda_form: str = "full"
-
-    def layer(self, base: nn.Linear) -> PerTaskLinear:
-        """One linear, adapted."""
-        if self.method == "mtl_lora":
-            return MTLLoRALinear(
-                base, self.num_tasks, self.rank, self.num_up, self.scale, self.temperature, self.lambda_form,
-                self.dropout,
-            )  # fmt: skip
-        # one update for all tasks is one per task where there is a single task
-        return TaskLoRALinear(base, self.num_tasks if self.knows_tasks else 1, self.rank, self.scale, self.dropout)
-
-    @property
-    def knows_tasks(self) -> bool:
-        """Whether the update of a sample depends on its task."""
-        return self.method != "lora"
+from mtlora_lite.lm.adaptation import METHODS, Adaptation, find_targets, linear_names
+from mtlora_lite.lm.files import check_base, check_shapes, check_type, read_adapters, read_tensors, write_adapters
+from mtlora_lite.mtl_lora import PerTaskLinear, TaskIds, read_task_ids, share_task_ids
 
 
 def inject_mtl_lora(
@@ -167,23 +110,6 @@ def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     return model
 
 
-def find_targets(model: nn.Module, targets: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The targets themselves, or those that are usual for this type of model.
-
-    Raises:
-        ValueError: none were given, and the type of the model is not in ``TARGETS``.
-    """
-    if targets is not None:
-        return (targets,) if isinstance(targets, str) else tuple(targets)
-    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    if kind not in TARGETS:
-        raise ValueError(
-            f"Which linears to adapt in a model of type {kind!r} is not known here (it is for {', '.join(TARGETS)}): "
-            f"give targets. Its linears: {_names(model)}."
-        )
-    return TARGETS[kind]
-
-
 def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     """The linears that targets name."""
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -191,7 +117,7 @@ def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     for target in targets or [""]:
         found = {name: linears[name] for name in linears if target and f".{name}".endswith(f".{target}")}
         if not found:
-            raise ValueError(f"No linear layer is named {target!r} or ends so. There are: {_names(model)}.")
+            raise ValueError(f"No linear layer is named {target!r} or ends so. There are: {linear_names(model)}.")
         chosen |= found
     owners: dict[int, set[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -200,12 +126,6 @@ def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
         if others := owners[id(linear.weight)] - {f"{name}.weight"}:
             raise ValueError(f"{name} cannot be adapted: it shares its weight with {', '.join(sorted(others))}.")
     return {name: linears[name] for name in linears if name in chosen}
-
-
-def _names(model: nn.Module) -> str:
-    """The last parts of the names of all linears, each once."""
-    last = (name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return ", ".join(dict.fromkeys(last)) or "none (torch.nn.Linear is what can be adapted)"
 
 
 # ------------------------------------------------------------------------------------------- what an adapted model does
@@ -219,8 +139,6 @@ class _Adapted:
 
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **_: Any) -> None:
         """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models."""
-        from mtlora_lite.lm.files import save_adapters
-
         if is_main_process:
             save_adapters(self, save_directory)
 
@@ -347,3 +265,32 @@ def check_adapted(model: nn.Module) -> None:
     """Raise ``ValueError`` unless a model was adapted here."""
     if not isinstance(model, _Adapted):
         raise ValueError(f"This {type(model).__name__} is not adapted: call lm.inject_mtl_lora on it first.")
+
+
+# ------------------------------------------------------------------------------------------------------------- on disk
+
+
+def save_adapters(model: nn.Module, folder: str | Path) -> Path:
+    """Write the adapters of a model, and nothing of the model itself, and return the folder.
+
+    Raises:
+        ValueError: the model is not adapted.
+    """
+    check_adapted(model)
+    return write_adapters(model, model.adaptation, Path(folder))
+
+
+def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
+    """Adapt a plain model in place by adapters that were saved for it, and return it.
+
+    Raises:
+        ValueError: the folder holds no adapters, or they are for other weights or another shape of model.
+    """
+    folder = Path(folder)
+    record, tensors = read_adapters(folder), read_tensors(folder)
+    check_type(folder, record, model)
+    adapt(model, record["adaptation"])
+    check_shapes(folder, tensors, model)
+    check_base(folder, record, model)
+    model.load_state_dict(tensors, strict=False)
+    return model

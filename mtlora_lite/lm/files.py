@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mtlora_lite.lm.adapt import Adaptation, adapt, check_adapted
+from mtlora_lite.lm.adaptation import Adaptation
 from mtlora_lite.mtl_lora import PerTaskLinear
 from mtlora_lite.records import write_atomically, write_json
 
@@ -20,46 +20,14 @@ WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "adapters.json"
 SAMPLED = 4096  # weights of every adapted layer that the fingerprint looks at
 
 
-def save_adapters(model: nn.Module, folder: str | Path) -> Path:
-    """Write the adapters of a model, and nothing of the model itself, and return the folder.
-
-    Raises:
-        ValueError: the model is not adapted.
-    """
-    check_adapted(model)
-    folder = Path(folder)
+def write_adapters(model: nn.Module, adaptation: Adaptation, folder: Path) -> Path:
+    """Write the adapters of a model that was adapted so, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in _adapters(model).items()}
     base = {"model": model.config._name_or_path, "model_type": model.config.model_type} | _base(model)
-    write_json(folder / RECORD_FILE, {"adaptation": asdict(model.adaptation), "base": base})
+    write_json(folder / RECORD_FILE, {"adaptation": asdict(adaptation), "base": base})
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
     return folder
-
-
-def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
-    """Adapt a plain model in place by adapters that were saved for it, and return it.
-
-    Raises:
-        ValueError: the folder holds no adapters, or they are for other weights or another shape of model.
-    """
-    folder = Path(folder)
-    record = read_adapters(folder)
-    base = record["base"]
-    if model.config.model_type != base["model_type"]:
-        raise ValueError(f"The adapters in {folder} are for a model of type {base['model_type']}, this is of type "
-                         f"{model.config.model_type}.")  # fmt: skip
-    tensors = _read_tensors(folder / WEIGHTS_FILE)
-    adapt(model, record["adaptation"])
-    _check_shapes(folder, _adapters(model), tensors)
-    found = _base(model)
-    if found != {key: base[key] for key in found}:
-        raise ValueError(
-            f"The adapters in {folder} are for other weights than these: trained on {base['model'] or 'some'} in "
-            f"{base['dtype']} (fingerprint {base['fingerprint'][:12]}), loaded on weights in {found['dtype']} "
-            f"(fingerprint {found['fingerprint'][:12]})."
-        )
-    model.load_state_dict(tensors, strict=False)
-    return model
 
 
 def read_adapters(folder: Path) -> dict[str, Any]:
@@ -75,27 +43,48 @@ def read_adapters(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not as lm.save_adapters writes it ({error}).") from None
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The adapters of a folder, by the names that they have in the model."""
     try:
-        return load_file(path)
+        return load_file(folder / WEIGHTS_FILE)
     except (FileNotFoundError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
+        raise ValueError(f"{folder / WEIGHTS_FILE} cannot be read: {error}.") from None
 
 
 def _adapters(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}
 
 
-def _check_shapes(folder: Path, here: dict[str, torch.Tensor], there: dict[str, torch.Tensor]) -> None:
-    if odd := sorted(here.keys() ^ there.keys()):
+def check_type(folder: Path, record: dict[str, Any], model: nn.Module) -> None:
+    """Raise ``ValueError`` if the adapters are for another type of model."""
+    wanted, found = record["base"]["model_type"], model.config.model_type
+    if wanted != found:
+        raise ValueError(f"The adapters in {folder} are for a model of type {wanted}, this is of type {found}.")
+
+
+def check_shapes(folder: Path, tensors: dict[str, torch.Tensor], model: nn.Module) -> None:
+    """Raise ``ValueError`` if the adapters do not fit into an adapted model."""
+    here = _adapters(model)
+    if odd := sorted(here.keys() ^ tensors.keys()):
         where = "this model" if odd[0] in here else folder
         raise ValueError(f"The adapters in {folder} are for another shape of model: {odd[0]} is in {where} alone.")
     for name, tensor in here.items():
-        if tensor.shape != there[name].shape:
+        if tensor.shape != tensors[name].shape:
             raise ValueError(
-                f"The adapters in {folder} are for another shape of model: {name} is {tuple(there[name].shape)} there, "
-                f"and {tuple(tensor.shape)} here."
+                f"The adapters in {folder} are for another shape of model: {name} is {tuple(tensors[name].shape)} "
+                f"there, and {tuple(tensor.shape)} here."
             )
+
+
+def check_base(folder: Path, record: dict[str, Any], model: nn.Module) -> None:
+    """Raise ``ValueError`` if the adapters were trained on other frozen weights than those of an adapted model."""
+    base, found = record["base"], _base(model)
+    if found != {key: base[key] for key in found}:
+        raise ValueError(
+            f"The adapters in {folder} are for other weights than these: trained on {base['model'] or 'some'} in "
+            f"{base['dtype']} (fingerprint {base['fingerprint'][:12]}), loaded on weights in {found['dtype']} "
+            f"(fingerprint {found['fingerprint'][:12]})."
+        )
 
 
 def _base(model: nn.Module) -> dict[str, str]:

@@ -39,10 +39,7 @@ def load_language_model(name: str, precision: str = "fp32") -> tuple[nn.Module, 
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"No language model could be loaded from {name!r} ({reason}). Give {NAME}, a folder in the form of "
-            "transformers, or the name of a model on the hub."
-        ) from error
+        raise ValueError(f"No language model could be loaded from {name!r}: {reason}.") from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name} has no end token, without which no answer ends.")
     return model.eval(), tokenizer
@@ -52,4 +49,11 @@ def _folder(name: str) -> Path:
     """Where the files of a model lie; those of the hub are fetched, unless they are in its cache."""
     if name == NAME:
         return embedded_folder()
-    return download(name, FILES) if names_repo(name) else Path(name)
+    if not Path(name).is_dir() and names_repo(name):
+        return download(name, FILES)
+    if not (Path(name) / "config.json").is_file():  # transformers would ask the hub for minutes
+        raise ValueError(
+            f"There is no language model in {name!r}: no folder with a config.json. Give {NAME}, a folder in the form "
+            "of transformers, or owner/name on the hub."
+        )
+    return Path(name)

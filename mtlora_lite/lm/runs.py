@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from mtlora_lite.lm.adapt import METHODS, Adaptation, adapt, find_targets
+from mtlora_lite.lm.adapt import adapt, load_adapters, save_adapters
+from mtlora_lite.lm.adaptation import METHODS, Adaptation, find_targets
 from mtlora_lite.lm.answers import ask
 from mtlora_lite.lm.data import TEMPLATES, Encoding, Example, read_examples
 from mtlora_lite.lm.embedded import NAME
-from mtlora_lite.lm.files import load_adapters, save_adapters
 from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import PRESETS, Preset, get_preset, score
 from mtlora_lite.lm.puzzles import puzzles

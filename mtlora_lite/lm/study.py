@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from mtlora_lite.lm.adapt import Adaptation, adapt
+from mtlora_lite.lm.adapt import adapt
+from mtlora_lite.lm.adaptation import Adaptation
 from mtlora_lite.lm.answers import ask
 from mtlora_lite.lm.data import Encoding
 from mtlora_lite.lm.embedded import NAME
@@ -68,7 +69,8 @@ def compare_methods(config: LmCompareConfig, quiet: bool = False) -> dict[str, A
     model, tokenizer = load_language_model(NAME)
     study = _Study(config, model, Encoding(tokenizer, "bare", 64))
     before = study.test(model, "test", config.count)
-    record: dict[str, Any] = {"config": asdict(config), "before": before | {"all": _mean(before)}, "rows": {}}
+    options = {name: value for name, value in asdict(config).items() if name != "out"}
+    record: dict[str, Any] = {"config": options, "before": before | {"all": _mean(before)}, "rows": {}}
     total = len(ROWS) * (len(config.lrs) + len(config.seeds) - 1)
     with tqdm(total=total, desc="runs", disable=quiet or None) as bar:
         for name, (title, adaptation) in ROWS.items():
