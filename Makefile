@@ -30,7 +30,7 @@ test-slow: $(VENV)/.installed  ## the browser, a newcomer's clone and environmen
 
 test-latest: $(BIN)/uv  ## the tests with the newest packages that pyproject.toml allows, in .venv-latest/
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-latest
-	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev,balance,onnx,peft,tensorboard,video,wandb]"
+	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev,balance,lm,onnx,peft,tensorboard,video,wandb]"
 	.venv-latest/bin/python -m pytest -q tests
 	.venv-latest/bin/python -m pytest -q --nbval-lax notebooks/
 
@@ -52,7 +52,7 @@ lint: $(VENV)/.installed  ## check style and formatting
 
 # uv keeps the pins that are still allowed; delete requirements.lock first to take the newest of everything.
 lock: $(BIN)/uv  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra onnx --extra peft --extra tensorboard --extra video --extra wandb --quiet --no-annotate --universal --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra lm --extra onnx --extra peft --extra tensorboard --extra video --extra wandb --quiet --no-annotate --universal --fork-strategy fewest \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 
 # Made anew only when one of its two sources changes.

@@ -1,5 +1,6 @@
 """mtlora_lite: parameter-efficient multi-task learning for dense vision, to read, run, extend and reproduce."""
 
+from mtlora_lite import lm
 from mtlora_lite.config import TrainConfig, preset
 from mtlora_lite.counts import parameter_report
 from mtlora_lite.datasets import NYUD, PascalContext, Scenes
@@ -27,6 +28,7 @@ __all__ = [
     "delta_m",
     "evaluate",
     "headline",
+    "lm",
     "load_official",
     "parameter_report",
     "preset",

@@ -29,6 +29,7 @@ from mtlora_lite.data_commands import DATA_COMMANDS, DataConfig
 from mtlora_lite.distributed import is_main
 from mtlora_lite.engine import train, train_single_tasks
 from mtlora_lite.evaluation import evaluate
+from mtlora_lite.lm_commands import LM_COMMANDS, LmConfig, preset_options
 from mtlora_lite.methods import METHODS
 from mtlora_lite.metrics import headline_names
 from mtlora_lite.model import MultiTaskModel, build_model
@@ -192,6 +193,11 @@ def run_data(config: DataConfig) -> int:
     return main(["data", "--help"])
 
 
+def run_lm(config: LmConfig) -> int:
+    """Run ``lm`` with nothing after it, which says what there is."""
+    return main(["lm", "--help"])
+
+
 def run_export(config: exporting.ExportConfig) -> int:
     """Run ``export``."""
     print(exporting.summary(exporting.export(config)))
@@ -241,6 +247,7 @@ COMMANDS: Commands = {
     "params": (ParamsConfig, run_params),
     "data": (DataConfig, run_data),
     "export": (exporting.ExportConfig, run_export),
+    "lm": (LmConfig, run_lm),
 }
 DESCRIPTION = "\n".join([
     "Parameter-efficient multi-task learning for dense vision. Start with: mtlora demo",
@@ -270,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["data"] and len(arguments) > 1:
         return run_one(DATA_COMMANDS, arguments[1:], "mtlora data", DataConfig.__doc__)
     try:
+        if arguments[:1] == ["lm"] and len(arguments) > 1:
+            defaults = {"train": preset_options(arguments)}
+            return run_one(LM_COMMANDS, arguments[1:], "mtlora lm", LmConfig.__doc__, defaults)
         options = _named_options(arguments)
     except ValueError as error:
         return fail(error)

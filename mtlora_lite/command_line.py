@@ -65,7 +65,7 @@ def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
     """The dataclass of a command's options, with what tyro is to show of them, and other defaults for some."""
     hints = get_type_hints(config)
     fields = [
-        (option.name, _shown(option.name, hints[option.name]), _default_field(option, defaults))
+        (option.name, _shown(option, hints[option.name]), _default_field(option, defaults))
         for option in dataclasses.fields(config)
     ]
     # What is wrong with the values is said where they are used, in our words and not in tyro's.
@@ -73,10 +73,11 @@ def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
 
 
-def _shown(name: str, hint: Any) -> Any:
+def _shown(option: dataclasses.Field, hint: Any) -> Any:
     """The type of an option with what tyro is to show of it."""
-    shown = Annotated[hint, tyro.conf.arg(metavar=VALUES.get(name), help_behavior_hint=_default)]
-    return tyro.conf.Positional[shown] if name in POSITIONAL else shown
+    metavar = option.metadata.get("values", VALUES.get(option.name))  # a field may know its values better
+    shown = Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint=_default)]
+    return tyro.conf.Positional[shown] if option.name in POSITIONAL else shown
 
 
 def _default(text: str) -> str:

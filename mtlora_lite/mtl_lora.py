@@ -18,6 +18,7 @@ Source: Yang et al., AAAI 2025, arXiv 2410.09437.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -91,18 +92,10 @@ def read_task_ids(task_ids: "Tensor | Sequence[int] | int", num_tasks: int | Non
     return ids
 
 
-class MTLLoRALinear(nn.Module):
-    """A frozen linear layer with one low-rank update per task, built of shared parts: MTL-LoRA.
+class PerTaskLinear(nn.Module, ABC):
+    """A frozen linear layer with an update per task, of which every sample gets that of its own task.
 
-    Args:
-        base: the layer to adapt; it is frozen in place and kept as ``self.linear``.
-        num_tasks: T, the number of tasks; their ids are 0 to T - 1.
-        rank: r, rows of A.
-        num_up: n, the number of shared up-projections B_i.
-        scale: factor of the update, applied as is (in the paper's words alpha / r).
-        temperature: τ of the mixture; the lower it is, the more a task keeps to one B_i from the start.
-        lambda_form: ``full``, a matrix (r, r) per task, as in the released scripts, or ``diagonal``, r numbers.
-        dropout: probability of dropping an input of A.
+    Subclasses add the trained parameters, ``update`` and ``delta_weight``.
 
     Shapes: ``x (B, ..., in)`` to ``(B, ..., out)`` with ``task_ids (B,)``, one per sample, or one int. Where x holds
     k·B samples (windows of images, beams of sentences), the k that follow each other are of one id.
@@ -110,57 +103,27 @@ class MTLLoRALinear(nn.Module):
     The trained parameters are kept in float32 where W is in half precision: small steps would be lost on them.
     """
 
-    def __init__(
-        self,
-        base: nn.Linear,
-        num_tasks: int,
-        rank: int,
-        num_up: int,
-        scale: float = 1.0,
-        temperature: float = 1.0,
-        lambda_form: str = "full",
-        dropout: float = 0.0,
-    ):
+    def __init__(self, base: nn.Linear, num_tasks: int, scale: float, dropout: float):
         super().__init__()
-        _check(num_tasks, rank, num_up, temperature, lambda_form)
         self.linear = base.requires_grad_(False)
-        self.num_tasks, self.scale, self.temperature = num_tasks, scale, temperature
-        dtype = torch.promote_types(base.weight.dtype, torch.float32)
-        kind = {"device": base.weight.device, "dtype": dtype}
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, **kind))
-        shape = (num_tasks, rank, rank) if lambda_form == "full" else (num_tasks, rank)
-        self.lora_lambda = nn.Parameter(torch.empty(shape, **kind))
-        self.lora_B = nn.Parameter(torch.empty(num_up, base.out_features, rank, **kind))
-        self.lora_mix = nn.Parameter(torch.empty(num_tasks, num_up, **kind))
+        self.num_tasks, self.scale = num_tasks, scale
         self.dropout = nn.Dropout(dropout)
         self.ids: TaskIds | None = None  # shared with the other layers of a model, see share_task_ids
         self.merged_task: int | None = None
         self._unmerged: Tensor | None = None  # the weight as it was, so that unmerge() is exact to the bit
-        self.reset_parameters()
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Start anew: A and w kaiming uniform, Λ the identity, B zero. Equal w would keep all B_i equal for ever."""
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        nn.init.kaiming_uniform_(self.lora_mix, a=math.sqrt(5))
-        nn.init.zeros_(self.lora_B)
-        self.lora_lambda.copy_(torch.eye(len(self.lora_A)) if self.lora_lambda.ndim == 3 else torch.tensor(1.0))
+    @abstractmethod
+    def update(self, x: Tensor, ids: Tensor) -> Tensor:
+        """What is added for inputs (B, tokens, in) of the tasks ``ids`` (B,): (B, tokens, out)."""
+
+    @abstractmethod
+    def delta_weight(self, task: int) -> Tensor:
+        """ΔW of one task, shape (out, in)."""
 
     @property
     def merged(self) -> bool:
         """Whether the update of a task (``merged_task``) is folded into the weight."""
         return self._unmerged is not None
-
-    def mixture(self, ids: Tensor) -> Tensor:
-        """Σ_i softmax(w_t / τ)_i B_i of every id, ``(B,)`` to ``(B, out, r)``; the softmax in float32 at least."""
-        logits = self.lora_mix[ids]
-        weights = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature).softmax(-1)
-        return torch.einsum("bn,nor->bor", weights.to(self.lora_B.dtype), self.lora_B)
-
-    def delta_weight(self, task: int) -> Tensor:
-        """ΔW_t = s · B_t Λ_t A of one task, shape (out, in)."""
-        ids = read_task_ids(task, self.num_tasks).to(self.lora_A.device)
-        return self.scale * (self.mixture(ids) @ self._lambda(ids) @ self.lora_A)[0]
 
     @torch.no_grad()
     def merge(self, task: int) -> None:
@@ -178,14 +141,14 @@ class MTLLoRALinear(nn.Module):
             self.linear.weight.copy_(self._unmerged)
             self._unmerged = self.merged_task = None
 
-    def train(self, mode: bool = True) -> "MTLLoRALinear":
+    def train(self, mode: bool = True) -> "PerTaskLinear":
         """Switch to training or evaluation; a merged layer has nothing to train and raises ``RuntimeError``."""
         if mode and self.merged:
             raise RuntimeError("The low-rank update is merged into the weight: call unmerge() before train().")
         return super().train(mode)
 
     def forward(self, x: Tensor, task_ids: "Tensor | Sequence[int] | int | None" = None) -> Tensor:
-        """W x + b + s · B_t Λ_t A dropout(x), t the task of each sample; ``task_ids`` or else those of the model."""
+        """W x + b + ΔW_t dropout(x), t the task of each sample by ``task_ids``, or else by those of the model."""
         ids = self._task_ids(task_ids)
         if self.merged:
             self._check_merged(ids)
@@ -193,23 +156,24 @@ class MTLLoRALinear(nn.Module):
         samples = x.shape[0] if x.ndim > 1 else 1
         if samples % len(ids):
             raise ValueError(f"{len(ids)} task_ids do not go into {samples} samples: give one per sample.")
-        base, ids = self.linear(x), ids.to(x.device)
-        low = F.linear(self.dropout(x).to(self.lora_A.dtype), self.lora_A)  # (k·B, ..., r)
-        low = low.reshape(len(ids), -1, len(self.lora_A))  # (B, tokens of one id, r)
-        low = torch.bmm(low, self._lambda(ids).transpose(1, 2))
-        update = torch.bmm(low, self.scale * self.mixture(ids).transpose(1, 2))  # (B, ..., out)
-        return base + update.reshape(base.shape).to(base.dtype)
+        base = self.linear(x)  # (k·B, ..., out)
+        tokens = x.shape[:-1].numel() // len(ids)
+        low = self.dropout(x).to(self.lora_A.dtype).reshape(len(ids), tokens, x.shape[-1])  # all tokens of one id
+        return base + self.update(low, ids.to(x.device)).reshape(base.shape).to(base.dtype)
 
-    def _lambda(self, ids: Tensor) -> Tensor:
-        """Λ_t of every id, (B, r, r)."""
-        chosen = self.lora_lambda[ids]
-        return chosen if chosen.ndim == 3 else torch.diag_embed(chosen)
+    def _new(self, *shape: int) -> nn.Parameter:
+        """An empty parameter on the device of the weight."""
+        weight = self.linear.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return nn.Parameter(torch.empty(shape, device=weight.device, dtype=dtype))
 
     def _task_ids(self, task_ids: "Tensor | Sequence[int] | int | None") -> Tensor | None:
         if task_ids is not None:
             return read_task_ids(task_ids, self.num_tasks)
         if self.ids is not None and self.ids.current is not None:
             return self.ids.current  # were checked when they were set
+        if self.num_tasks == 1:  # then there is nothing to be told
+            return torch.zeros(1, dtype=torch.int64)
         if self.merged:
             return None
         raise ValueError(
@@ -221,6 +185,75 @@ class MTLLoRALinear(nn.Module):
         if ids is not None and (ids != self.merged_task).any():
             raise ValueError(f"Merged for task {self.merged_task} alone: for other task_ids call unmerge() first.")
 
+
+class MTLLoRALinear(PerTaskLinear):
+    """A frozen linear layer with one low-rank update per task, built of shared parts: MTL-LoRA.
+
+    Args:
+        base: the layer to adapt; it is frozen in place and kept as ``self.linear``.
+        num_tasks: T, the number of tasks; their ids are 0 to T - 1.
+        rank: r, rows of A.
+        num_up: n, the number of shared up-projections B_i.
+        scale: factor of the update, applied as is (in the paper's words alpha / r).
+        temperature: τ of the mixture; the lower it is, the more a task keeps to one B_i from the start.
+        lambda_form: ``full``, a matrix (r, r) per task, as in the released scripts, or ``diagonal``, r numbers.
+        dropout: probability of dropping an input of A.
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        num_tasks: int,
+        rank: int,
+        num_up: int,
+        scale: float = 1.0,
+        temperature: float = 1.0,
+        lambda_form: str = "full",
+        dropout: float = 0.0,
+    ):
+        _check_counts(num_tasks=num_tasks, rank=rank, num_up=num_up)
+        if not temperature > 0:
+            raise ValueError(f"The temperature of the mixture must be above 0, got {temperature}.")
+        if lambda_form not in LAMBDA_FORMS:
+            raise ValueError(f"Unknown lambda_form {lambda_form!r}. There are: {', '.join(LAMBDA_FORMS)}.")
+        super().__init__(base, num_tasks, scale, dropout)
+        self.temperature = temperature
+        self.lora_A = self._new(rank, base.in_features)
+        self.lora_lambda = self._new(num_tasks, rank, *([rank] if lambda_form == "full" else []))
+        self.lora_B = self._new(num_up, base.out_features, rank)
+        self.lora_mix = self._new(num_tasks, num_up)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start anew: A and w kaiming uniform, Λ the identity, B zero. Equal w would keep all B_i equal for ever."""
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.lora_mix, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B)
+        self.lora_lambda.copy_(torch.eye(len(self.lora_A)) if self.lora_lambda.ndim == 3 else torch.tensor(1.0))
+
+    def mixture(self, ids: Tensor) -> Tensor:
+        """Σ_i softmax(w_t / τ)_i B_i of every id, ``(B,)`` to ``(B, out, r)``; the softmax in float32 at least."""
+        logits = self.lora_mix[ids]
+        weights = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature).softmax(-1)
+        return torch.einsum("bn,nor->bor", weights.to(self.lora_B.dtype), self.lora_B)
+
+    def delta_weight(self, task: int) -> Tensor:
+        """ΔW_t = s · B_t Λ_t A of one task, shape (out, in)."""
+        ids = read_task_ids(task, self.num_tasks).to(self.lora_A.device)
+        return self.scale * (self.mixture(ids) @ self._lambda(ids) @ self.lora_A)[0]
+
+    def update(self, x: Tensor, ids: Tensor) -> Tensor:
+        """s · B_t Λ_t A x of every sample: (B, tokens, in) and (B,) to (B, tokens, out)."""
+        low = F.linear(x, self.lora_A)  # (B, tokens, r)
+        low = torch.bmm(low, self._lambda(ids).transpose(1, 2))
+        return torch.bmm(low, self.scale * self.mixture(ids).transpose(1, 2))
+
+    def _lambda(self, ids: Tensor) -> Tensor:
+        """Λ_t of every id, (B, r, r)."""
+        chosen = self.lora_lambda[ids]
+        return chosen if chosen.ndim == 3 else torch.diag_embed(chosen)
+
     def extra_repr(self) -> str:
         """What ``print(model)`` shows of this layer."""
         form = "full" if self.lora_lambda.ndim == 3 else "diagonal"
@@ -230,20 +263,56 @@ class MTLLoRALinear(nn.Module):
         )
 
 
+class TaskLoRALinear(PerTaskLinear):
+    """A frozen linear layer with a LoRA of its own for every task, which share nothing: the baseline.
+
+    h_t = W x + b + s · B_t A_t dropout(x)
+
+    Args:
+        base: the layer to adapt; it is frozen in place and kept as ``self.linear``.
+        num_tasks: T, the number of tasks; their ids are 0 to T - 1.
+        rank: rows of every A_t.
+        scale: factor of the updates, applied as is.
+        dropout: probability of dropping an input of the A_t.
+    """
+
+    def __init__(self, base: nn.Linear, num_tasks: int, rank: int, scale: float = 1.0, dropout: float = 0.0):
+        _check_counts(num_tasks=num_tasks, rank=rank)
+        super().__init__(base, num_tasks, scale, dropout)
+        self.lora_A = self._new(num_tasks, rank, base.in_features)
+        self.lora_B = self._new(num_tasks, base.out_features, rank)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start anew: every A_t kaiming uniform, every B_t zero."""
+        for down in self.lora_A:
+            nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B)
+
+    def delta_weight(self, task: int) -> Tensor:
+        """ΔW_t = s · B_t A_t of one task, shape (out, in)."""
+        read_task_ids(task, self.num_tasks)
+        return self.scale * self.lora_B[task] @ self.lora_A[task]
+
+    def update(self, x: Tensor, ids: Tensor) -> Tensor:
+        """s · B_t A_t x of every sample: (B, tokens, in) and (B,) to (B, tokens, out)."""
+        return torch.bmm(torch.bmm(x, self.lora_A[ids].transpose(1, 2)), self.scale * self.lora_B[ids].transpose(1, 2))
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows of this layer."""
+        return f"tasks={self.num_tasks}, rank={self.lora_A.shape[1]}, scale={self.scale}"
+
+
 def share_task_ids(model: nn.Module) -> TaskIds:
-    """Give all MTL-LoRA layers of a model one ``TaskIds``, and return it."""
+    """Give all layers of a model that know tasks one ``TaskIds``, and return it."""
     ids = TaskIds()
     for module in model.modules():
-        if isinstance(module, MTLLoRALinear):
+        if isinstance(module, PerTaskLinear):
             module.ids = ids
     return ids
 
 
-def _check(num_tasks: int, rank: int, num_up: int, temperature: float, lambda_form: str) -> None:
-    for name, value in (("num_tasks", num_tasks), ("rank", rank), ("num_up", num_up)):
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
         if value < 1:
-            raise ValueError(f"MTL-LoRA needs a {name} of at least 1, got {value}.")
-    if not temperature > 0:
-        raise ValueError(f"The temperature of the mixture must be above 0, got {temperature}.")
-    if lambda_form not in LAMBDA_FORMS:
-        raise ValueError(f"Unknown lambda_form {lambda_form!r}. There are: {', '.join(LAMBDA_FORMS)}.")
+            raise ValueError(f"An update per task needs a {name} of at least 1, got {value}.")

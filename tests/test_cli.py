@@ -14,6 +14,7 @@ from mtlora_lite import cli, command_line
 from mtlora_lite.cli import COMMANDS, main
 from mtlora_lite.config import read_option
 from mtlora_lite.data_commands import DATA_COMMANDS
+from mtlora_lite.lm_commands import LM_COMMANDS
 from mtlora_lite.methods import METHODS
 from mtlora_lite.paths import command
 from mtlora_lite.prepared import Prepared
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 # Every command, by the words that call it.
 COMMAND_LINES = {name: config for name, (config, _) in COMMANDS.items()}
 COMMAND_LINES |= {f"data {name}": config for name, (config, _) in DATA_COMMANDS.items()}
+COMMAND_LINES |= {f"lm {name}": config for name, (config, _) in LM_COMMANDS.items()}
 
 pytestmark = pytest.mark.usefixtures("cache")
 

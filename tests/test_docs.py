@@ -50,6 +50,18 @@ def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsy
     assert str(ml.headline(names["scores"])) in printed
 
 
+def test_the_readmes_language_model_runs(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install 'mtlora-lite[lm]'")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("README.md", "python lm")
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["tokens"].shape[0] == 2
+    assert torch.isfinite(names["loss"])
+    logits = names["model"](**names["batch"], task_ids=1).logits
+    torch.testing.assert_close(names["plain"](**names["batch"]).logits, logits, atol=1e-4, rtol=1e-4)
+
+
 def test_the_readmes_shares_are_those_of_the_model():
     model = ml.build_model(
         "mtlora",
@@ -166,7 +178,7 @@ def test_commands_are_understood(command, monkeypatch, tmp_path):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_text("{}")
     seen = []
-    for table in (cli.COMMANDS, cli.DATA_COMMANDS):
+    for table in (cli.COMMANDS, cli.DATA_COMMANDS, cli.LM_COMMANDS):
         for name, (config, _) in list(table.items()):
             monkeypatch.setitem(table, name, (config, seen.append))
     cli.main(shlex.split(command))
@@ -232,6 +244,16 @@ def test_the_readmes_results_are_those_on_record():
         expected = [f"{row[t]:.{digits[t]}f} ± {row[f'{t} std']:.{digits[t]}f}" for t in TASKS]
         gain = f"{row['delta_m']:+.1f} [{row['delta_m low']:+.1f}, {row['delta_m high']:+.1f}]"
         assert cells == [*expected, gain if row["delta_m high"] else "0"]
+
+
+def test_the_readmes_comparison_of_language_models_is_that_on_record():
+    section = TEXT["README.md"].split("## MTL-LoRA for language models")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|") and " ± " in line]
+    rows = json.loads((ROOT / "data/results/lm/puzzles.json").read_text())["rows"].values()
+    for line, row in zip(lines, rows, strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        accuracies = [f"{row['mean'][task]:.1f} ± {row['std'][task]:.1f}" for task in row["mean"]]
+        assert cells == [f"{row['trained']:,}", f"{row['lr']:g}", *accuracies]
 
 
 @each_page

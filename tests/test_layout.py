@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mtlora_lite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HOMES = {"ipywidgets": {"widgets"}, "tyro": {"command_line", "pretrain"}, "timm": {"backbones", "pretrain"}}
+HOMES = {
+    "ipywidgets": {"widgets"},
+    "tyro": {"command_line", "pretrain", "lm"},
+    "timm": {"backbones", "pretrain"},
+    "transformers": {"lm"},
+}
 
 
 def unit(path):

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import mtlora_lite as ml
 from mtlora_lite.lora import LoRALinear
-from mtlora_lite.mtl_lora import MTLLoRALinear, share_task_ids
+from mtlora_lite.mtl_lora import MTLLoRALinear, TaskLoRALinear, share_task_ids
 
 FIXTURE = Path(__file__).parents[1].parent / "shared" / "fixtures" / "mtl_lora_a"
 TASKS, RANK, UP, SCALE, TEMPERATURE = 4, 3, 2, 1.7, 0.6
@@ -144,6 +144,19 @@ def test_llama_2_7b_has_the_published_counts():
 
     assert total(lambda base: MTLLoRALinear(base, 8, 8, 3)) == 16_845_824
     assert total(lambda base: LoRALinear(base, 8)) == 8_388_608
+
+
+def test_a_lora_per_task_is_that_many_single_ones():
+    base, x = nn.Linear(6, 5), torch.randn(len(IDS), 7, 6)
+    made = TaskLoRALinear(base, TASKS, RANK, SCALE)
+    assert torch.equal(made(x, IDS), base(x))
+    assert sum(p.numel() for p in made.parameters() if p.requires_grad) == TASKS * RANK * (6 + 5)
+    nn.init.normal_(made.lora_B)
+    for sample, output, task in zip(x, made(x, IDS), IDS.tolist(), strict=True):
+        single = LoRALinear(base, RANK, SCALE)
+        single.load_state_dict({"lora_ta_A": made.lora_A[task], "lora_ta_B": made.lora_B[task]}, strict=False)
+        torch.testing.assert_close(output, single(sample))
+        torch.testing.assert_close(made.delta_weight(task), single.delta_weight())
 
 
 # -------------------------------------------------------------------------------------------------------------- merging
