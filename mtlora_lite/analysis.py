@@ -49,10 +49,10 @@ def updates(model: MultiTaskModel) -> list[Update]:
 def _of_layer(name: str, layer: nn.Module) -> Iterator[Update]:
     if not isinstance(layer, LoRALinear):
         return
-    if layer.lora_ta_A is not None:
+    if layer.lora_ta_A is not None and len(layer.lora_ta_A):
         yield Update(name, SHARED, layer.lora_ta_A.detach(), layer.scale * layer.lora_ta_B.detach())
     if isinstance(layer, MTLoRALinear):
-        for task in layer.tasks:
+        for task in (task for task in layer.tasks if len(layer.lora_ts_A[task])):
             up = layer.task_scale[task] * layer.lora_ts_B[task].detach()
             yield Update(name, task, layer.lora_ts_A[task].detach(), up)
 

@@ -35,13 +35,17 @@ COMBINE_MODES = ("matrix", "matrixv2", "addition", "lora_only")
 
 
 def low_rank_pair(rank: int, linear: nn.Linear) -> tuple[nn.Parameter, nn.Parameter]:
-    """Fresh A (rank, in), kaiming uniform, and B (out, rank), zeros, on the device and dtype of ``linear``."""
-    if rank < 1:
-        raise ValueError(f"A low-rank update needs a rank of at least 1, got {rank}.")
+    """Fresh A (rank, in), kaiming uniform, and B (out, rank), zeros, on the device and dtype of ``linear``.
+
+    Rank 0 is no update at all: both are empty.
+    """
+    if rank < 0:
+        raise ValueError(f"A low-rank update has a rank from 0 on, not {rank}.")
     weight = linear.weight
     down = nn.Parameter(weight.new_empty(rank, linear.in_features))
     up = nn.Parameter(weight.new_zeros(linear.out_features, rank))
-    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    if rank:
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
     return down, up
 
 

@@ -119,8 +119,8 @@ def test_dropout_reaches_the_shared_input_of_a_only():
 
 
 def test_a_rank_below_one_is_refused():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        LoRALinear(nn.Linear(6, 5), 0)
+    with pytest.raises(ValueError, match="from 0 on, not -1"):
+        LoRALinear(nn.Linear(6, 5), -1)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -169,3 +169,26 @@ def test_more_tasks_do_not_keep_more_of_the_hidden_layer_for_the_backward_pass()
         return sum(storages.values()) // (4 * 64 * 512)
 
     assert kept(tuple("abcdef")) == kept(tuple("a"))
+
+
+@pytest.mark.parametrize("combine", ["matrix", "matrixv2"])
+def test_rank_zero_is_no_update(combine):
+    """Without the shared one, W x + b; without a task's own, what the tasks start from; the others are as before."""
+    x, x_tasks = torch.randn(2, 7, 6), torch.randn(3, 2, 7, 6)
+    whole = multi_task_layer(combine)
+    private = MTLoRALinear(whole.linear, 0, RANKS, 1.7, SCALES, combine=combine).eval()
+    private.load_state_dict(
+        {name: value for name, value in whole.state_dict().items() if "lora_ta_" not in name}, strict=False
+    )
+    plain = whole.linear(x)
+    shared, outputs = private(x, x_tasks)
+    torch.testing.assert_close(shared, plain)
+    for output, update in zip(outputs, task_updates(whole, x_tasks), strict=True):
+        torch.testing.assert_close(output, plain + update)
+    ranks = RANKS | {"depth": 0}
+    some = MTLoRALinear(whole.linear, 4, ranks, 1.7, SCALES, combine=combine).eval()
+    some.load_state_dict({n: v for n, v in whole.state_dict().items() if not n.endswith(".depth")}, strict=False)
+    expected, got = whole(x, x_tasks), some(x, x_tasks)
+    torch.testing.assert_close(got[0], expected[0])
+    torch.testing.assert_close(got[1][[0, 2]], expected[1][[0, 2]])
+    torch.testing.assert_close(got[1][1], expected[0] if combine == "matrixv2" else plain)

@@ -283,3 +283,28 @@ def test_an_exported_graph_takes_any_number_of_images(build, images):
     with torch.no_grad():
         for task, logits in model(more).items():
             torch.testing.assert_close(graph(more)[task], logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rank", "task_rank"), [(0, 2), (2, 0), (0, {"semseg": 1, "depth": 0})])
+def test_a_model_may_do_without_shared_or_private_updates(rank, task_rank, tmp_path):
+    options = {
+        "backbone": "swin_scenes_tiny",
+        "tasks": ["semseg", "depth"],
+        "img_size": 64,
+        "decoder_options": {"expansion": 1},
+    }
+    model = ml.build_model(rank=rank, task_rank=task_rank, dropout=0.0, drop_path=0.0, **options)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(2):
+        sum(logits.square().mean() for logits in model(torch.randn(2, 3, 64, 64)).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    images = torch.randn(1, 3, 64, 64)
+    expected = model.eval()(images)
+    model.save_pretrained(tmp_path)
+    for other in (ml.MultiTaskModel.from_pretrained(tmp_path), model.merge()):
+        for task, logits in other(images).items():
+            torch.testing.assert_close(logits, expected[task], atol=1e-4, rtol=1e-4)
+    report = ml.parameter_report(model)
+    assert ("TS-LoRA" in report.index) == (task_rank != 0)
+    assert ("TA-LoRA mlp" in report.index) == (rank != 0)

@@ -55,7 +55,7 @@ WRONG = {
     "predict": "No photo given.",
     "predict nothing.jpg --checkpoint nowhere": "nowhere holds no saved model",
     "params --method lroa": "Unknown method 'lroa'.",
-    "params --method mtlora --options rank=0": "A low-rank update needs a rank of at least 1, got 0.",
+    "params --method mtlora --options rank=-1": "A low-rank update has a rank from 0 on, not -1.",
     "compare --methods mtlora --baseline full": "The baseline 'full' is not among the rows mtlora.",
     "compare --methods lroa": "Unknown method 'lroa'.",
     "export": "Say what to write. Forms: --to merged, onnx",

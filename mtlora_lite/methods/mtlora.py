@@ -37,8 +37,8 @@ class MTLoRAOptions:
     """Options of MTLoRA; the defaults are the paper's largest run.
 
     Attributes:
-        rank: rank of the shared updates, one number or one per stage.
-        task_rank: rank of the private updates, the same, or {task: either}.
+        rank: rank of the shared updates, one number or one per stage; 0: none.
+        task_rank: rank of the private updates, the same, or {task: either}; 0: none.
         scale: factor of the shared updates, one number or one per stage.
         task_scale: factor of the private updates, the same, or {task: either}; None: as ``scale``.
         dropout: probability of dropping an input of the shared A.
