@@ -52,7 +52,7 @@ lint: $(VENV)/.installed  ## check style and formatting
 
 # uv keeps the pins that are still allowed; delete requirements.lock first to take the newest of everything.
 lock: $(BIN)/uv  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra lm --extra onnx --extra peft --extra tensorboard --extra video --extra wandb --quiet --no-annotate --universal --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra lm --extra onnx --extra peft --extra tensorboard --extra video --quiet --no-annotate --universal --fork-strategy fewest \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 
 # Made anew only when one of its two sources changes.
