@@ -21,7 +21,7 @@ from mtlora_lite.records import write_atomically
 from mtlora_lite.tasks import TASKS
 
 CARD_FILE = "README.md"
-TAGS = ("multi-task-learning", "lora", "parameter-efficient-fine-tuning", "dense-prediction", "swin")
+TAGS = ("multi-task-learning", "lora", "parameter-efficient-fine-tuning", "dense-prediction")
 SHOWN_OPTIONS = ("rank", "task_rank", "combine")
 FEEDS = {
     "classes": "image-segmentation", "binary": "image-segmentation", "directions": "surface-normal-estimation",
@@ -38,6 +38,7 @@ class Facts:
         method: a row of ``methods.METHODS``.
         options: its options.
         backbone: what was adapted, in words.
+        family: what it is an instance of, "Swin", ...
         img_size: height and width in pixels.
         channels: {task: outputs per pixel}.
         folded: whether the shared updates lie in the weights.
@@ -51,6 +52,7 @@ class Facts:
     method: str
     options: Mapping[str, Any]
     backbone: str
+    family: str
     img_size: Sequence[int]
     channels: Mapping[str, int]
     folded: bool
@@ -88,7 +90,7 @@ def _metadata(facts: Facts) -> ModelCardData:
     return ModelCardData(
         library_name="mtlora_lite",
         license="mit" if _is_embedded(facts) else "unknown",
-        tags=[*TAGS, *facts.channels],
+        tags=[*TAGS, facts.family.lower().replace(" ", "-"), *facts.channels],
         model_name=facts.name,
         eval_results=[_eval_result(facts.results, *score) for score in scores] or None,
         **known,

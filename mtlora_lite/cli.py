@@ -91,7 +91,7 @@ class ParamsConfig:
     Attributes:
         method: what is adapted and what is trained.
         all: what every method trains, beside the published number where there is one, and why the two differ.
-        backbone: a timm Swin name or an embedded one.
+        backbone: a timm name (swin_*, swinv2_*, pvt_v2_*) or an embedded one.
         tasks: what is predicted.
         img_size: side of the images in pixels.
         options: the method's options, e.g. rank=64 task_rank=4.

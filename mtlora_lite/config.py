@@ -40,7 +40,7 @@ class Setting:
     Attributes:
         data: "scenes" for the embedded set, or a folder with PASCAL-Context or NYUD, raw or prepared.
         tasks: what to predict.
-        backbone: a timm Swin name or an embedded one.
+        backbone: a timm name (swin_*, swinv2_*, pvt_v2_*) or an embedded one, or a file of Swin weights.
         img_size: side of the square training images, in pixels.
         train_split: list of ids (a folder) or part of the scenes to train on.
         train_count: number of scenes to train on (embedded set only).

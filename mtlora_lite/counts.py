@@ -19,8 +19,9 @@ def report_rows(family: type[Backbone]) -> dict[str, str]:
     """Rows of the parameter report: what they are called, and a pattern of the names that belong to them."""
     attention = [name for name, path in family.block_linears.items() if path.startswith("attn.")]
     groups = {GROUP_TITLES.get(group, group): pattern for group, pattern in family.parameter_groups.items()}
+    updates = {f"TA-LoRA {' + '.join(attention)}": rf"\b({'|'.join(attention)})\.lora_ta_"} if attention else {}
     return {
-        f"TA-LoRA {' + '.join(attention)}": rf"\b({'|'.join(attention)})\.lora_ta_",
+        **updates,
         "TA-LoRA mlp": r"fc[12]\.lora_ta_",
         "TA-LoRA merging": r"lora_ta_",
         "TS-LoRA": r"lora_ts_|lora_norm",

@@ -221,8 +221,9 @@ class MultiTaskModel(nn.Module):
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in self.parameters())
         return Facts(
-            name, self.config.method, self.config.options, Path(backbone).name, self.config.img_size,
-            self.config.channels, self.config.folded, full, (trained, total), weights.stat().st_size, self.results,
+            name, self.config.method, self.config.options, Path(backbone).name, self.backbone.title,
+            self.config.img_size, self.config.channels, self.config.folded, full, (trained, total),
+            weights.stat().st_size, self.results,
         )  # fmt: skip
 
     def frozen_hash(self) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from mtlora_lite.backbones import family_of_name
 from mtlora_lite.backbones.embedded import NUM_CLASSES, weights_file
 from mtlora_lite.paths import cache_dir, data_dir
 from mtlora_lite.photos import normalize
@@ -65,7 +66,8 @@ def pretrain(config: PretrainConfig) -> dict:
 
     start = time.perf_counter()
     torch.manual_seed(config.seed)
-    model = timm.create_model(config.model, drop_path_rate=config.drop_path)
+    size = family_of_name(config.model).size_options((config.size, config.size))
+    model = timm.create_model(config.model, drop_path_rate=config.drop_path, **size)
     log = train_classifier(model, images, labels, config, lambda: accuracy(model, test_images, test_labels))
     confusion = confusion_matrix(model, test_images, test_labels)
     record = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import mtlora_lite as ml
-from mtlora_lite import cli, nyud_mt, pascal_mt, published, tasks
-from mtlora_lite.backbones import build_backbone
+from mtlora_lite import backbones, cli, nyud_mt, pascal_mt, published, tasks
+from mtlora_lite.backbones import build_backbone, timm_state_dict
 from mtlora_lite.methods import METHODS, Method
 from mtlora_lite.methods.full import NoOptions
 from mtlora_lite.paths import data_dir
@@ -67,6 +67,18 @@ def test_the_readmes_shares_are_those_of_the_model():
     assert {name: int(number.replace(",", "")) for name, number in stated} == counted
 
 
+def test_the_readmes_backbones_are_those_there_are_and_count_what_it_says():
+    rows = re.findall(
+        r"^\| `(\w+)_\*`.*?\| ([\w, ]+?) +\| `(\w+)` +\| +([\d,]+) \| +([\d,]+) \|$", TEXT["README.md"], re.M
+    )
+    assert [family for family, *_ in rows] == list(backbones.FAMILIES)
+    for family, targets, name, trained, total in rows:
+        assert targets == ", ".join(backbones.FAMILIES[family].targets())
+        model = ml.build_model(backbone=name, tasks=cli.PAPER_TASKS, img_size=448, pretrained=False)
+        report = ml.parameter_report(model).loc["total"]
+        assert (f"{report['trainable']:,}", f"{report.sum():,}") == (trained, total)
+
+
 def test_a_task_is_added_as_contributing_says(monkeypatch):
     (row,), (target,) = blocks("CONTRIBUTING.md", "python task"), blocks("CONTRIBUTING.md", "python target")
     task = eval(row, {"Task": tasks.Task})
@@ -102,6 +114,37 @@ def test_a_method_is_added_as_contributing_says(monkeypatch):
     assert counted["norms"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = build_backbone("swin_scenes_tiny", img_size=64, pretrained=False)
     assert counted["norms"] == counted["decoders_only"] + METHODS["norms"].count(plain, ("sal",), NoOptions())
+
+
+def test_a_family_is_added_as_contributing_says(monkeypatch, tmp_path):
+    (code,) = blocks("CONTRIBUTING.md", "python family")
+    monkeypatch.setattr("mtlora_lite.backbones.FAMILIES", backbones.FAMILIES | {})  # what is registered does not stay
+    exec(code, {})
+    shape = {"family": "convnext", "dims": [6, 8, 10, 12], "depths": [1, 2, 1, 2]}
+    options = {"tasks": ["sal", "depth"], "img_size": 64, "rank": 3, "task_rank": {"sal": 1, "depth": 2}, "scale": 1.5}
+    model = ml.build_model(backbone=shape, pretrained=False, dropout=0.0, drop_path=0.0, **options)
+    images, seen = torch.randn(2, 3, 64, 64), []
+    plain = model.backbone.timm_class(dims=[6, 8, 10, 12], depths=[1, 2, 1, 2], num_classes=0)
+    plain.load_state_dict(timm_state_dict(model.backbone))
+    for module in (*(stage.downsample for stage in plain.stages[1:]), plain.stages[3]):
+        module.register_forward_hook(lambda _, x, y: seen.append(y))
+    plain.forward_features(images)
+    torch.testing.assert_close(model.backbone(images, ["sal"])["sal"], seen)  # updates start at zero
+
+    before = model.eval()(images)
+    for name, parameter in model.named_parameters():
+        if ".lora_ts_" in name and name.endswith(".sal"):
+            parameter.data.normal_()
+    after = model(images)
+    assert torch.equal(after["depth"], before["depth"])
+    assert not torch.allclose(after["sal"], before["sal"])
+    model.save_pretrained(tmp_path)
+    assert torch.equal(ml.MultiTaskModel.from_pretrained(tmp_path)(images)["sal"], after["sal"])
+    assert ml.parameter_report(model).loc["scales"].tolist() == [0, 6 + 2 * 8 + 10 + 2 * 12]
+    with pytest.raises(ValueError, match="no linear layer in a ConvNeXt"):
+        ml.build_model("mtlora_plus", backbone=shape, pretrained=False, **options)
+    with pytest.raises(ValueError, match="convolutions in its MLPs"):
+        ml.build_model(backbone="convnext_atto", pretrained=False, **options)
 
 
 # ------------------------------------------------------------------------------------------------- commands that exist

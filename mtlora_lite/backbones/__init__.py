@@ -27,7 +27,7 @@ from mtlora_lite.unpickle import WEIGHT_SUFFIXES
 
 # {what timm's names of the family begin with: its class}
 FAMILIES: dict[str, type[Backbone]] = {"swin": SwinBackbone, "swinv2": SwinV2Backbone, "pvt_v2": PVTBackbone}
-EMBEDDED = ("swin_scenes_tiny",)
+EMBEDDED = ("swin_scenes_tiny", "pvt_v2_scenes_tiny")
 STRIDE = 32  # of the coarsest feature map
 
 BackboneSpec = str | Mapping[str, Any] | nn.Module  # what ``build_backbone`` makes a backbone of
@@ -39,6 +39,7 @@ __all__ = [
     "BackboneSpec",
     "SwinBackbone",
     "build_backbone",
+    "family_of_name",
     "is_weights_file",
     "swin_shape",
     "timm_state_dict",

@@ -50,7 +50,7 @@ class Backbone(nn.Module):
         title: what the family is called in sentences.
         timm_class: the class of timm's models of this family.
         other_names: patterns of timm names that begin as the family's do, but are of another class.
-        final_norm: whether timm's models have a norm after the last stage, which is not used here.
+        final_norm: what timm's models call the norm after the last stage, which is not used here; None: there is none.
         takes_size: whether ``timm_class`` wants to know the size of the images.
         block_linears: {target: where that linear layer is in a block}, in the order of the block.
         fork_targets: those after attention, where task streams may have updates of their own.
@@ -66,7 +66,7 @@ class Backbone(nn.Module):
     title: ClassVar[str]
     timm_class: ClassVar[type[nn.Module]]
     other_names: ClassVar[tuple[str, ...]] = ()
-    final_norm: ClassVar[bool] = True
+    final_norm: ClassVar[str | None] = "norm"
     takes_size: ClassVar[bool] = True
     block_linears: ClassVar[Mapping[str, str]]
     fork_targets: ClassVar[tuple[str, ...]] = ("proj", "fc1", "fc2")

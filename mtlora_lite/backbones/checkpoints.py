@@ -87,7 +87,7 @@ def timm_state_dict(backbone: Backbone) -> dict[str, Tensor]:
     }
     if backbone.final_norm:
         norm = nn.LayerNorm(backbone.feature_channels[-1])
-        plain |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
+        plain |= {f"{backbone.final_norm}.{name}": value for name, value in norm.state_dict().items()}
     return {name: value.detach().cpu().contiguous() for name, value in plain.items()}
 
 

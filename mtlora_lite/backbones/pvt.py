@@ -44,7 +44,7 @@ class PVTBackbone(Backbone):
 
     title = "PVT v2"
     timm_class = PyramidVisionTransformerV2
-    final_norm = False
+    final_norm = None
     takes_size = False
     block_linears: ClassVar = {
         "q": "attn.q", "kv": "attn.kv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2",
