@@ -157,8 +157,7 @@ class PerTaskLinear(nn.Module, ABC):
         if samples % len(ids):
             raise ValueError(f"{len(ids)} task_ids do not go into {samples} samples: give one per sample.")
         base = self.linear(x)  # (k·B, ..., out)
-        tokens = x.shape[:-1].numel() // len(ids)
-        low = self.dropout(x).to(self.lora_A.dtype).reshape(len(ids), tokens, x.shape[-1])  # all tokens of one id
+        low = self.dropout(x).to(self.lora_A.dtype).reshape(len(ids), -1, x.shape[-1])  # (B, all tokens of one id, in)
         return base + self.update(low, ids.to(x.device)).reshape(base.shape).to(base.dtype)
 
     def _new(self, *shape: int) -> nn.Parameter:
