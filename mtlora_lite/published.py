@@ -17,10 +17,12 @@ from mtlora_lite.extras import MissingExtraError
 from mtlora_lite.methods import METHODS
 from mtlora_lite.model import build_model
 from mtlora_lite.printing import aligned
+from mtlora_lite.references import PUBLISHED_GAINS
 
 BACKBONE, IMG_SIZE = "swin_tiny_patch4_window7_224", 448
 WIDTH = 100  # columns of a page
 _MILLION = 1e6
+_GAINS = {point.method: point for point in PUBLISHED_GAINS}
 
 
 @dataclass(frozen=True)
@@ -29,52 +31,60 @@ class Published:
 
     Attributes:
         options: with which ours comes nearest to it.
-        millions: trained parameters; None: nothing has been.
-        checked: whether the number was read from the source.
+        printed: its name in print, as ``references.PUBLISHED_GAINS`` has it; None: nothing has been.
         why: why ours is another one.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
-    millions: float | None = None
-    checked: bool = False
+    printed: str | None = None
     why: str = ""
+
+    @property
+    def millions(self) -> float | None:
+        """Trained parameters; None where nothing has been published."""
+        return None if self.printed is None else _GAINS[self.printed].trainable
+
+    @property
+    def checked(self) -> bool:
+        """Whether the number was read from the source."""
+        return self.printed is not None and _GAINS[self.printed].verified
 
 
 PUBLISHED: dict[str, tuple[Published, ...]] = {
-    "mtlora": tuple(
-        Published({"rank": rank}, millions, True) for rank, millions in ((16, 4.95), (32, 6.08), (64, 8.34))
-    ),
+    "mtlora": tuple(Published({"rank": rank}, f"MTLoRA r{rank}") for rank in (16, 32, 64)),
     "mtlora_plus": tuple(Published({"rank": rank}) for rank in (16, 32, 64)),
     "lora": (
-        Published({}, 2.87, why=(
+        Published({}, "LoRA", why=(
             "published seems to be a LoRA per task: 2.87 - 2.54 = 0.33 M = 4 · 82 k (rank 3 on qkv and proj would be "
             "4 · 79,488, and 2.86 M in all; which rank and layers it was is not known). Here all tasks share one, "
             "of rank 16 on every layer of a block; lora_per_task has one each"
         )),
     ),
     "adapter": (
-        Published({}, 11.24, why=(
+        Published({}, "Adapter", why=(
             "published seems to be a set per task: 4 · 2,167,584 for a quarter of the width after attention and after "
             "MLP, and 2.54 M, make 11.21 M, which is near and not the same. Here one set serves all tasks, and the "
             "norms learn, as in the source"
         )),
     ),
     "vpt": (
-        Published({}, 2.57, why="published fits prompts per task: 4 · 50 · 96 + 2.54 M. Here one set serves all tasks"),
-        Published({"deep": True}, 3.43, why=(
+        Published({}, "VPT-shallow", why=(
+            "published fits prompts per task: 4 · 50 · 96 + 2.54 M. Here one set serves all tasks"
+        )),
+        Published({"deep": True}, "VPT-deep", why=(
             "published fits prompts per task: 4 · 50 · 4,416 + 2.54 M. Here one set per block serves all tasks"
         )),
     ),
     "bitfit": (
-        Published({}, 2.85, why=(
+        Published({}, "BitFit", why=(
             "published fits biases per task, position tables among them: 4 · 75,546 + 2.54 M. Here one set serves all "
             "tasks, and the tables learn with train=rel_pos"
         )),
     ),
-    "decoders_only": (Published({}, 1.94, why="the same number, cut off and not rounded"),),
-    "full": (Published({}, 30.06, True, why="published has decoders of 2.54 M"),),
+    "decoders_only": (Published({}, "decoders only", why="the same number, cut off and not rounded"),),
+    "full": (Published({}, "full fine-tuning", why="published has decoders of 2.54 M"),),
     "single_task": (
-        Published({}, 112.62, True, why="published has decoders of 2.54 M, and the four backbones' final norm"),
+        Published({}, "single task", why="published has decoders of 2.54 M, and the four backbones' final norm"),
     ),
 }  # fmt: skip
 DECODERS = (

@@ -52,9 +52,7 @@ def wandb_records(path):
 
 @pytest.mark.usefixtures("cache")
 def test_wandb_gets_what_the_log_says_and_keeps_it_in_the_folder_of_the_run(tmp_path, monkeypatch):
-    pytest.importorskip(
-        "wandb", reason="wandb is not in the lock; make test-latest has it"
-    )
+    pytest.importorskip("wandb", reason="wandb is not in the lock; make test-latest has it")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.chdir(tmp_path)
