@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from PIL import Image
 
 import mtlora_lite as ml
 from mtlora_lite.cli import main
-from mtlora_lite.config import Setting, validation_set
+from mtlora_lite.config import Setting, build_from_config, validation_set
 from mtlora_lite.evaluation import evaluate
+from mtlora_lite.methods import METHODS
 from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.study.bootstrap import image_states, tabulate, weighted_headline
 from mtlora_lite.study.grid import choose_lr, compare
@@ -309,3 +312,39 @@ def test_the_page_says_how_it_was_made_and_shows_what_is_there(config):
         json.loads((config.out / "table.json").read_text())["rows"][ROWS[2]]["delta_m"], rel=1e-4
     )
     assert list(pd.read_csv(config.out / "better.csv", index_col="row").columns) == list(ROWS)
+
+
+FAKE = """#!/usr/bin/env python3
+import json, pathlib, sys
+words = sys.argv[1:]
+out = pathlib.Path(words[words.index("--out") + 1])
+out.mkdir(parents=True)
+for name in ("report.md", "table.json", "table.csv", "better.csv", "pareto.png", "published.png"):
+    (out / name).write_text("x")
+with open("called.jsonl", "a") as file:
+    file.write(json.dumps(words) + "\\n")
+"""
+
+
+def test_the_commands_behind_the_results_are_comparisons_that_can_be_made(tmp_path, monkeypatch):
+    """The script is run with a stand-in for ``mtlora``; then its calls are read as the command line reads them."""
+    script = tmp_path / "data/results/run.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "data/results/run.sh", script)
+    stand_in = tmp_path / "bin/mtlora"
+    stand_in.parent.mkdir()
+    stand_in.write_text(FAKE)
+    stand_in.chmod(0o755)
+    subprocess.run([script], check=True, env=os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"})
+    calls = [json.loads(line) for line in (tmp_path / "called.jsonl").read_text().splitlines()]
+    configs = []
+    monkeypatch.setattr("mtlora_lite.study.compare", lambda config: configs.append(config))
+    monkeypatch.setattr("mtlora_lite.study.format_table", lambda results, tasks: "")
+    assert [main(words) for words in calls] == [0] * len(calls)
+    names = [config.out.name for config in configs]
+    assert names == ["methods", "combine", "private", "groups", *(f"tasks_{n}" for n in range(1, 7)), "backbones"]
+    assert {path.parent.name for path in tmp_path.glob("data/results/*/report.md")} == set(names)
+    assert {row.method for row in configs[0].rows} == set(METHODS)
+    assert [len(config.tasks) for config in configs[4:10]] == [1, 2, 3, 4, 5, 6]
+    for config in configs:
+        build_from_config(Run(config.rows[-1], config.rows[-1].parts(config.tasks)[0], 1e-3, 0).config(config))
