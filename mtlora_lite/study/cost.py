@@ -45,7 +45,7 @@ def measure(config: TrainConfig) -> dict[str, float]:
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     record = {"trainable": sum(parameter.numel() for parameter in trained), "step ms": _milliseconds(step, device)}
-    kept = _peak_bytes(step) if device == "cuda" else _kept_bytes(model, step)
+    kept = peak_bytes(step) if device == "cuda" else kept_bytes(model, step)
     bytes_per_parameter = ADAM * trained[0].element_size()
     record["memory MB"] = (kept + bytes_per_parameter * record["trainable"]) / 1e6
     model.eval().merge()
@@ -68,7 +68,7 @@ def _milliseconds(step: Callable[[], object], device: str) -> float:
     return median(times[1:])
 
 
-def _kept_bytes(model: nn.Module, step: Callable[[], object]) -> int:
+def kept_bytes(model: nn.Module, step: Callable[[], object]) -> int:
     """What autograd keeps for the backward pass: every storage once, those of parameters and buffers aside."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
@@ -84,7 +84,7 @@ def _kept_bytes(model: nn.Module, step: Callable[[], object]) -> int:
     return sum(kept.values())
 
 
-def _peak_bytes(step: Callable[[], object]) -> int:
+def peak_bytes(step: Callable[[], object]) -> int:
     """The most that a step allocates on the card above what was there before."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -19,10 +19,11 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent))
-from model import BACKBONE, ORDER, forward_step, saved_bytes, targets, training_step
+from model import BACKBONE, ORDER, forward_step, targets, training_step
 
 import mtlora_lite as ml
 from mtlora_lite.methods import METHODS
+from mtlora_lite.study.cost import kept_bytes
 
 TASKS, BATCH, BASELINE = ORDER[:4], 2, "mtlora"
 SPECIAL = {"vpt deep": ("vpt", {"deep": True})}  # beside a row per method
@@ -68,7 +69,7 @@ def main() -> None:
     models = {name: build(method, arguments.size, **options) for name, (method, options) in rows.items()}
     training = {name: training_step(model, images, labels, "fp32") for name, model in models.items()}
     train = medians(training, arguments.rounds)
-    kept = {name: saved_bytes(model, training[name]) for name, model in models.items()}
+    kept = {name: kept_bytes(model, training[name]) for name, model in models.items()}
     predicting = {name: forward_step(model.eval().merge(), images, "fp32") for name, model in models.items()}
     infer = medians(predicting, arguments.rounds)
     print(f"{'':16}inference  training step  activations kept, relative to {BASELINE}")

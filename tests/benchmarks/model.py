@@ -39,6 +39,7 @@ from test_oracle import oracle_name
 
 import mtlora_lite as ml
 from mtlora_lite.records import write_atomically
+from mtlora_lite.study.cost import kept_bytes, peak_bytes
 from mtlora_lite.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -134,30 +135,6 @@ def training_step(model: ml.MultiTaskModel, images: Tensor, labels: dict[str, Te
     return step
 
 
-def saved_bytes(model: nn.Module, step: Step) -> int:
-    """What a step keeps for its backward pass: every storage once, those of parameters and buffers aside."""
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step()
-    return sum(kept.values())
-
-
-def peak_bytes(step: Step) -> int:
-    """The most that a step allocates on the card above what was there before."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step()
-    return torch.cuda.max_memory_allocated() - before
-
-
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
@@ -246,7 +223,7 @@ def training(options: argparse.Namespace, kind: str) -> dict:
     if options.device == "cuda":
         memory = {name: [step(), peak_bytes(step)][1] for name, step in steps.items()}
     else:
-        memory = {name: saved_bytes(models[name], step) for name, step in steps.items()}
+        memory = {name: kept_bytes(models[name], step) for name, step in steps.items()}
     title = f"training step, {kind}"
     times = take_turns(steps, options, title)
     columns = {"/ full, one task": "single-task full fine-tuning", "/ 1 tasks": "1 tasks"}
