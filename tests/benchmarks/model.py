@@ -249,6 +249,11 @@ def machine(device: str) -> dict[str, str | int]:
     }
 
 
+def _threads(where: dict[str, str | int]) -> str:
+    """A part of the record's name: on a CPU the numbers are those of some threads."""
+    return "" if where["gpu"] else f"-{where['threads']}-thread{'s' * (where['threads'] != 1)}"
+
+
 def main() -> None:
     """Print the tables and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -258,7 +263,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images a step (default: 2 on a CPU, 32 on CUDA)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a busy machine, with one thread")
     parser.add_argument("--tables", nargs="+", choices=("inference", "ranks", "training"), help="default: all")
-    parser.add_argument("--out", type=Path, help="folder of the record, <date>-<device>.json")
+    parser.add_argument("--out", type=Path, help="folder of the record, <date>-<device>....json")
     options = parser.parse_args()
     options.batch = options.batch or (2 if options.device == "cpu" else 32)
     assert set(ORDER) == set(TASKS)
@@ -273,7 +278,7 @@ def main() -> None:
                 record[f"{make.__name__}, {kind}"] = make(options, kind)
                 if options.out:  # after every table, so that nothing is lost
                     options.out.mkdir(parents=True, exist_ok=True)
-                    path = options.out / f"{where['date']}-{options.device}.json"
+                    path = options.out / f"{where['date']}-{options.device}{_threads(where)}.json"
                     write_atomically(path, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     if options.out:
         print(f"\nWritten: {path}")
