@@ -37,6 +37,14 @@ def is_main() -> bool:
     return process_index() == 0 if _connected() else os.environ.get("RANK", "0") == "0"
 
 
+def one_bar() -> dict[str, bool]:
+    """Return what a progress bar is to be given so that only the main process draws it.
+
+    There it is nothing: an explicit ``disable=False`` would overrule ``TQDM_DISABLE``.
+    """
+    return {} if is_main() else {"disable": True}
+
+
 def total(own: Tensor) -> Tensor:
     """Return the sum of every process's tensor; all of them have to call this."""
     if num_processes() == 1:
