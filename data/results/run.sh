@@ -22,10 +22,11 @@ study() {  # NAME OPTION ...: compare, and keep here what is to be read
 }
 wanted="$*"
 
-# Every method, the low-rank ones at three ranks; rates are chosen for the first row of a method, of rank 16.
-study methods "${four[@]}" "${small[@]}" --methods decoders_only bitfit ssf vpt vpt@deep=true adapter \
-    lora@rank={16,4,64} dora@rank={16,4,64} lora_per_task@rank={16,4,64} mtl_lora@rank={16,4,64} \
-    mtlora@rank={16,4,64} mtlora_plus@rank={16,4,64} full single_task
+# Every method, the low-rank ones at three ranks. A rate is chosen once per method, for its first row; for it to fit the
+# other ranks too, scale goes by 1 / sqrt(rank), as an update of a higher rank grows faster (arXiv 2312.03732).
+ranks() { printf "$1@rank=%s " 16 4@scale=8 64@scale=2; }
+study methods "${four[@]}" "${small[@]}" --methods decoders_only bitfit ssf vpt vpt@deep=true adapter $(ranks lora) \
+    $(ranks dora) $(ranks lora_per_task) $(ranks mtl_lora) $(ranks mtlora) $(ranks mtlora_plus) full single_task
 
 # How shared and private updates meet.
 study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
@@ -33,7 +34,8 @@ study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
 
 # How much of each: private ranks, only shared (task_rank=0), only private (rank=0).
 study private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
-    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank={0,2,16} mtlora@rank=0@task_rank={4,16}
+    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank={0,2@task_scale=5.66,16@task_scale=2} \
+    mtlora@rank=0@task_rank={4,16@task_scale=2}
 
 # What else must be trained.
 study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decoders_only mtlora@rank=16 \
@@ -42,7 +44,7 @@ study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decod
 # One task, two, ... six.
 tasks=(semseg human_parts sal normals edge depth)
 for count in 1 2 3 4 5 6; do
-    study "tasks_$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 full single_task
+    study "tasks_$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 single_task
 done
 
 # Two backbones, four decoders (each decoder as it comes).
