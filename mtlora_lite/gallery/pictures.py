@@ -82,7 +82,7 @@ def predictions(slide: Slide) -> "Figure":
     for column, task in enumerate(tasks):
         x = first + column * (cell + gap)
         words = get_task(task).title.replace(" ", "\n")
-        axes.text(x + cell / 2, top + 0.16, words, ha="center", fontsize=SMALL, fontweight="bold", linespacing=1.0)
+        axes.text(x + cell / 2, top + 0.16, words, ha="center", fontsize=SMALL, linespacing=1.0)
         axes.plot([x, x + cell], [top + 0.08] * 2, color=get_task(task).color, lw=4, solid_capstyle="butt")
     for row, image in enumerate(seen.images):
         y = top - row * (2 * cell + 0.25)

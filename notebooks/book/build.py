@@ -9,6 +9,7 @@ import ast
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
@@ -33,20 +34,16 @@ ALIVE = "*The cell above is a control that is alive in the running notebook: `ma
 
 
 def lay_out(source: Path) -> None:
-    """Make a folder hold what the book is made of, and nothing else; what is there already is not touched."""
+    """Write what the book is made of into an empty folder."""
     files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in [*_pages(), *_shown_data()]}
     texts = {f"notebooks/{path.name}": nbformat.writes(read_notebook(path)) for path in notebooks()}
     texts |= {"index.md": (HERE / "index.md").read_text() + contents(), "commands.md": commands_page()}
     texts |= {"api/index.md": api_index()} | {f"api/{page_name(module)}.rst": api_page(module) for module in _modules()}
     files |= {name: text.encode() for name, text in texts.items()} | gallery()
-    for path in [path for path in source.rglob("*") if path.is_file()]:
-        if path.relative_to(source).as_posix() not in files:
-            path.unlink()
     for name, content in files.items():
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file() or path.read_bytes() != content:  # Sphinx reads anew what is newer
-            path.write_bytes(content)
+        path.write_bytes(content)
 
 
 def _pages() -> list[Path]:
@@ -200,17 +197,29 @@ def contents() -> str:
 
 
 def build(out: Path) -> int:
-    """Lay the pages out beside ``out``, make HTML of them in it, and return the exit status."""
+    """Write the book into a folder, in place of an earlier one, and return the exit status.
+
+    All is made anew elsewhere first: Sphinx does not notice each change of a docstring, and a book that fails leaves
+    the one that is there.
+    """
     from sphinx.cmd.build import main
 
-    source, doctrees = (out.with_name(f"{out.name}-{kept}") for kept in ("source", "doctrees"))
-    lay_out(source)
-    options = ["--builder", "html", "--conf-dir", str(HERE), "--fail-on-warning", "--keep-going", "--quiet"]
-    status = main([*options, "--doctree-dir", str(doctrees), str(source), str(out)])
-    if status == 0:
-        print(f"Wrote {out / 'index.html'}.")
+    if out.exists() and any(out.iterdir()) and not (out / "objects.inv").is_file():
+        print(f"error: {out} holds something that is no book: give another folder.", file=sys.stderr)
+        return 2
+    with TemporaryDirectory() as work:
+        source, site, doctrees = (Path(work) / name for name in ("source", "site", "doctrees"))
+        lay_out(source)
+        options = ["--builder", "html", "--conf-dir", str(HERE), "--fail-on-warning", "--keep-going", "--quiet"]
+        status = main([*options, "--doctree-dir", str(doctrees), str(source), str(site)])
+        if status == 0:
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(site, out)
+            print(f"Wrote {out / 'index.html'}.")
     return status
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python notebooks/book/build.py FOLDER")
     sys.exit(build(Path(sys.argv[1]).resolve()))

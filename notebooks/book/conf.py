@@ -14,7 +14,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx
 # Notebooks show the outputs that are stored in them, which `make test` compares.
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4  # README.md#backbones and the like
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True, "no-value": True}
@@ -81,4 +81,5 @@ def _readable_defaults(app, what, name, obj, options, signature, returned):
 def _fields_as_parameters(app, what, name, obj, options, lines):
     """The attributes of a dataclass are what it is called with."""
     if what == "class" and is_dataclass(obj):
-        lines[:] = [re.sub(r"^:(?:ivar|var) ", ":param ", re.sub("^:vartype ", ":type ", line)) for line in lines]
+        lines[:] = [re.sub("^:ivar ", ":param ", re.sub("^:vartype ", ":type ", line)) for line in lines]
+        lines[:] = [re.sub(r"\b(collections\.abc|pathlib|typing)\.", "", line) for line in lines]
