@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-slow test-latest bench notebooks sample lab lint lock
+.PHONY: help setup demo test test-browser test-slow test-latest bench notebooks book gallery sample lab lint lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ bench: $(VENV)/.installed  ## measure what many tasks cost on this CPU; the reco
 notebooks: $(VENV)/.installed  ## execute the notebooks and store their outputs
 	$(BIN)/python notebooks/execute.py
 
+book: $(VENV)/.installed  ## build the site of the notebooks and the code; it goes to artifacts/book/
+	$(BIN)/python notebooks/book/build.py artifacts/book
+
+gallery: $(VENV)/.installed  ## draw the figures for slides, as PNG and SVG; they go to artifacts/gallery/
+	$(BIN)/python -m mtlora_lite.gallery artifacts/gallery
+
 sample: $(VENV)/.installed  ## write data/sample and data/contact_sheet.png anew
 	$(BIN)/python -m mtlora_lite.sample
 
@@ -52,7 +58,7 @@ lint: $(VENV)/.installed  ## check style and formatting
 
 # uv keeps the pins that are still allowed; delete requirements.lock first to take the newest of everything.
 lock: $(BIN)/uv  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra lm --extra onnx --extra peft --extra tensorboard --extra video --quiet --no-annotate --universal --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra book --extra lm --extra onnx --extra peft --extra tensorboard --extra video --quiet --no-annotate --universal --fork-strategy fewest \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 
 # Made anew only when one of its two sources changes.

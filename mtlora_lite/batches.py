@@ -1,6 +1,6 @@
 """Which images a run sees, when, on which process, and how they are augmented: a function of its seed alone.
 
-An optimiser step takes ``batch_size`` images in total, however many processes and passes it is split into:
+An optimiser step takes ``batch_size`` images in total, however many processes and passes it is split into::
 
     epoch    a permutation of all images, drawn from (seed, epoch); an incomplete last batch is left out
     step     the next ``batch_size`` images of it

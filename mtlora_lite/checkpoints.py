@@ -1,5 +1,7 @@
 """Checkpoints of a training run: folders that hold all it takes to go on, written whole or not at all.
 
+What one holds::
+
     checkpoints/step-00000123/
       weights.safetensors     what is trained, and buffers
       averaged.safetensors    their moving average, where there is one

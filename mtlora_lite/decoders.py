@@ -116,6 +116,7 @@ def deconv(
     return Decoder(fusion, nn.Sequential(*upsample, nn.Conv2d(filters, num_outputs, kernel_size=1)))
 
 
+#: Every kind of decoder by its name, as ``(in_channels, num_outputs, **options)``.
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "hrnet": hrnet,
     "segformer": segformer,

@@ -231,6 +231,7 @@ class Form:
     folds: bool = False
 
 
+#: Every form by its name.
 FORMS: dict[str, Form] = {
     "merged": Form("merged", True, lambda model, path: model.save_pretrained(path), folder=True, folds=True),
     "onnx": Form("model.onnx", True, write_onnx),

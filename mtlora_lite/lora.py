@@ -1,6 +1,6 @@
 """Low-rank adaptation of one frozen linear layer: alone (LoRA) and for many tasks at once (MTLoRA).
 
-A frozen weight W (out, in) is corrected by a product of two thin matrices, of which only A and B are trained:
+A frozen weight W (out, in) is corrected by a product of two thin matrices, of which only A and B are trained::
 
                    ┌──────────── W (out, in), frozen ────────────┐
     x (..., in) ───┤                                             ├─(+)── y (..., out)
@@ -12,7 +12,7 @@ A worked example: in = out = 96 and rank = 4 give 2 · 4 · 96 = 768 trained num
 B starts at zero, so an adapted layer starts out as exactly the layer it adapts.
 
 MTLoRA gives some layers one such pair for all tasks (TA, task-agnostic) and one more pair per task (TS,
-task-specific). The shared stream x passes by the TA pair, each task's own stream x_t by its TS pair:
+task-specific). The shared stream x passes by the TA pair, each task's own stream x_t by its TS pair::
 
     shared  y   = W x + b + s · B A d(x)
     task    y_t = W x + b + s_t · B_t A_t (x_t, or d(x) where the streams fork)
@@ -31,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mtlora_lite.adapted import Adapted
 
+#: How shared and private updates meet, by the words of the paper's released code.
 COMBINE_MODES = ("matrix", "matrixv2", "addition", "lora_only")
 
 

@@ -95,6 +95,7 @@ def l1(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     return difference.sum() / (counts[0].clamp(min=1) * target.shape[1])
 
 
+#: Every loss by the name that rows of ``tasks.TASKS`` give.
 LOSSES: dict[str, Loss] = {
     "cross_entropy": Loss("classes", _valid, cross_entropy),
     "balanced_bce": Loss("binary", _negatives_and_pixels, balanced_bce),

@@ -1,6 +1,8 @@
 """The whole model: one backbone pass, then per task a fusion of its four feature maps and a decoder.
 
-images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ── decoders ── {task: (B, C_task, H, W)}
+What goes through it::
+
+    images (B, 3, H, W) ── backbone ── {task: 4 maps (B, C_i, H_i, W_i)} ── decoders ── {task: (B, C_task, H, W)}
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """MTL-LoRA: one frozen linear layer with a low-rank update per task, most of which the tasks share.
 
 A sample belongs to one task t. Its update passes a narrow place that all tasks share (A), is transformed there as its
-task wants (Λ_t), and leaves it by a mixture of n ways up (B_1 ... B_n), in which each task has its own portions:
+task wants (Λ_t), and leaves it by a mixture of n ways up (B_1 ... B_n), in which each task has its own portions::
 
                    ┌──────────────────────── W (out, in), frozen ───────────────────────────┐
     x (B, ..., in) ┤                                                                        ├(+)── h_t (B, ..., out)

@@ -3,18 +3,18 @@
 PASCAL_MT is the layout in which this field shares PASCAL-Context with its multi-task labels (introduced with
 ASTMT, Maninis, Radosavovic, Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019):
 
-==============  ==============================================  ==============================================
-file            where                                           encoding
-==============  ==============================================  ==============================================
-``image``       ``JPEGImages/<id>.jpg``                         RGB
-``semseg``      ``semseg/VOC12/<id>.png``, otherwise            palette PNG of class ids 0..20, 255 = ignore
-                ``semseg/pascal-context/<id>.png``
-``human_parts`` ``human_parts/<id>.mat``                        PASCAL-Part objects with named part masks
-``normals``     ``normals_distill/<id>.png``                    RGB, n = 2 v / 255 - 1
-``sal``         ``sal_distill/<id>.png``                        grey, foreground where v / 255 > 0.5
-``label_map``   ``pascal-context/trainval/<id>.mat``            ``LabelMap``, the 459 classes of PASCAL-Context
-``depth``       ``depth/<id>.png``                              16-bit grey, millimetres, 0 = invalid
-==============  ==============================================  ==============================================
+===============  ==============================================  ==============================================
+file             where                                           encoding
+===============  ==============================================  ==============================================
+``image``        ``JPEGImages/<id>.jpg``                         RGB
+``semseg``       ``semseg/VOC12/<id>.png``, otherwise            palette PNG of class ids 0..20, 255 = ignore
+                 ``semseg/pascal-context/<id>.png``
+``human_parts``  ``human_parts/<id>.mat``                        PASCAL-Part objects with named part masks
+``normals``      ``normals_distill/<id>.png``                    RGB, n = 2 v / 255 - 1
+``sal``          ``sal_distill/<id>.png``                        grey, foreground where v / 255 > 0.5
+``label_map``    ``pascal-context/trainval/<id>.mat``            ``LabelMap``, the 459 classes of PASCAL-Context
+``depth``        ``depth/<id>.png``                              16-bit grey, millimetres, 0 = invalid
+===============  ==============================================  ==============================================
 
 PASCAL_MT itself has no depth; the last row is this package's extension. Edges have no file: they are the borders
 of the label map, and the label map also says where normals count. The embedded scenes are written with the

@@ -1,9 +1,8 @@
 """How the embedded backbones came to be: classification of single-object crops, from image-level labels only.
 
-    python -m mtlora_lite.pretrain --model swin_scenes_tiny
-
-renders the crops (seeds that no dense split uses), trains an embedded backbone on them and writes into ``data/``
-the weights in float16, and beside them the record: loss per epoch, held-out accuracy, confusion matrix, minutes.
+``python -m mtlora_lite.pretrain --model swin_scenes_tiny`` renders the crops (seeds that no dense split uses), trains
+an embedded backbone on them and writes into ``data/`` the weights in float16, and beside them the record: loss per
+epoch, held-out accuracy, confusion matrix, minutes.
 """
 
 import json

@@ -1,10 +1,8 @@
 """How the committed pictures of ``data/`` came to be: a sample of the scenes, and a sheet of crops of every class.
 
-    python -m mtlora_lite.sample
-
-The sample shows what the embedded data set and its files look like, and is what notebooks and tests read where nothing
-should be rendered first. Its scenes are the first of the ``val`` world, so nothing is ever trained on them that is
-trained on the ``train`` split.
+``python -m mtlora_lite.sample`` writes them anew. The sample shows what the embedded data set and its files look like,
+and is what notebooks and tests read where nothing should be rendered first. Its scenes are the first of the ``val``
+world, so nothing is ever trained on them that is trained on the ``train`` split.
 """
 
 import shutil

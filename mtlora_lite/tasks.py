@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+#: What a target holds where it says nothing: neither losses nor scores look there.
 IGNORE_INDEX = 255
 
 VOC_CLASSES = (
@@ -96,6 +97,7 @@ _ROWS = (
     Task("edge", "Edges", "binary", 1, "edge_bce", 50.0, "F_1px", True, "%", "#D55E00"),
     Task("depth", "Depth", "metres", 1, "l1", 1.0, "rmse", False, "m", "#56B4E9"),
 )  # fmt: skip
+#: Every task by its key.
 TASKS: dict[str, Task] = {task.key: task for task in _ROWS}
 
 

@@ -26,7 +26,7 @@ LOCK = requirements((ROOT / "requirements.lock").read_text().splitlines())
 
 
 @pytest.mark.parametrize("python", ["3.11.4", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("group", ["dependencies", "dev", "onnx", "video"])
+@pytest.mark.parametrize("group", ["dependencies", "dev", "book", "onnx", "video"])
 def test_the_lock_holds_a_version_within_the_range_of_every_dependency(group, python):
     environment = default_environment() | {
         "python_full_version": python, "python_version": ".".join(python.split(".")[:2]),

@@ -25,7 +25,7 @@ from mtlora_lite.backbones.swin import SwinBackbone
 from mtlora_lite.backbones.swinv2 import SwinV2Backbone
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES
 
-# {what timm's names of the family begin with: its class}
+#: What timm's names of a family begin with, and its class.
 FAMILIES: dict[str, type[Backbone]] = {"swin": SwinBackbone, "swinv2": SwinV2Backbone, "pvt_v2": PVTBackbone}
 EMBEDDED = ("swin_scenes_tiny", "pvt_v2_scenes_tiny")
 STRIDE = 32  # of the coarsest feature map

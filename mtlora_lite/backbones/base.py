@@ -1,6 +1,6 @@
 """What all families of backbones share: a pyramid per task in one pass, and updates put into timm's own modules.
 
-The shared stream runs through every block. In the last block of a stage it forks, after the (shared) attention:
+The shared stream runs through every block. In the last block of a stage it forks, after the (shared) attention::
 
     blocks 0 .. n-2      x ── attention ── proj ──(+)── fc1 ── fc2 ──(+)── x
     block n-1            x ── attention ─┬ proj ──(+)── fc1 ── fc2 ──(+)── x      to the next stage

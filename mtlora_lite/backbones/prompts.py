@@ -1,6 +1,8 @@
 """Prompts: trained tokens that take part in the attention of every window, beside the tokens of the image.
 
-    window: [P prompts | N tokens] ── attention ──▶ [P | N]        a Swin's window, with P tokens more
+A Swin's window, with P tokens more::
+
+    [P prompts | N tokens] ── attention ──▶ [P | N]
 
 The prompts of a map are one set: every window sees the same, and what its attention makes of them is averaged over the
 windows. They have no position, so the position table says nothing about them and no mask hides them. Patch merging does

@@ -1,5 +1,7 @@
 """Low-rank updates into the language models of transformers, whose samples each belong to a task.
 
+In use::
+
     model = AutoModelForCausalLM.from_pretrained("my/llama")
     inject_mtl_lora(model, num_tasks=8, rank=8, num_up=3)
     model(input_ids, labels=labels, task_ids=[0, 3])

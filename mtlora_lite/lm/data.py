@@ -1,6 +1,6 @@
 """Examples for language models: read from JSON, written as prompts, turned into tokens and batches.
 
-A file is a list of objects in the form in which this field shares its data sets:
+A file is a list of objects in the form in which this field shares its data sets::
 
     [{"instruction": "Is it true?", "input": "Fish can fly.", "output": "the correct answer is false", "task_id": 0}]
 """

@@ -1,9 +1,7 @@
 """How the embedded language model came to be: trained on exercises, which are none of the puzzles.
 
-    python -m mtlora_lite.lm.pretrain
-
-trains it from random weights and writes into ``data/`` its folder, with weights in float16, and in it the record: how
-it was trained and what it can do.
+``python -m mtlora_lite.lm.pretrain`` trains it from random weights and writes into ``data/`` its folder, with weights
+in float16, and in it the record: how it was trained and what it can do.
 """
 
 from dataclasses import asdict, dataclass, field

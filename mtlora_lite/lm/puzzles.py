@@ -1,6 +1,6 @@
 """Puzzles: eight small text tasks with exact answers, made by rules, for a language model of this kit's own.
 
-All have one form, a word of instruction, an input and a short answer:
+All have one form, a word of instruction, an input and a short answer::
 
     reverse dbca          acbd
     sort dbca             abcd

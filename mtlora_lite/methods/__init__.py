@@ -42,6 +42,7 @@ class Method:
 
 
 _MTLORA = "Agiza et al., CVPR 2024, arXiv 2403.20320"
+#: Every method by its name.
 METHODS: dict[str, Method] = {
     "mtlora": Method(
         "MTLoRA", "shared low-rank updates in every block, private ones where a stage's stream forks",

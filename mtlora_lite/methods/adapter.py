@@ -1,5 +1,7 @@
 """Bottleneck adapters: small perceptrons with a residual connection, after the attention and the MLP of a block.
 
+What becomes of the output y of either::
+
     y ── down (width, C) ── GELU ── up (C, width) ──(+)── y + up(GELU(down(y)))
      └───────────────────────────────────────────────┘
 

@@ -1,5 +1,7 @@
 """DoRA: a low-rank update of a weight's direction, and a trained magnitude per output; the layers are peft's.
 
+A weight W becomes::
+
     W' = m ⊙ (W + scale · B A) / ‖W + scale · B A‖        (norms of rows, taken as constant in the backward pass)
 
 m starts as the norms of W, so an adapted layer starts as the frozen one.

@@ -5,11 +5,10 @@ layer                               blocks 0 .. n-2         last block of a stag
 ==================================  ======================  ============================
 attn.qkv                            TA                      TA (attention is shared)
 attn.proj, mlp.fc1, mlp.fc2         TA                      TA + TS
-patch merging                       MTLoRA: trained in full. MTLoRA+: frozen, TA
 ==================================  ======================  ============================
 
-These are the names in a Swin; what they are in another family, and which of its parts ``train`` may name, says the
-backbone.
+Patch merging is trained in full by MTLoRA; MTLoRA+ freezes it and gives it a TA. These are the names in a Swin; what
+they are in another family, and which of its parts ``train`` may name, says the backbone.
 
 Source: Agiza et al., CVPR 2024, arXiv 2403.20320, sec. 3 and fig. 3.
 """

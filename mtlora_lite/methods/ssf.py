@@ -1,5 +1,7 @@
 """SSF: what every layer computes is scaled and shifted, channel by channel; the layers themselves stay frozen.
 
+What a layer then computes::
+
     y = γ ⊙ (W x + b) + β  =  (γ ⊙ W) x + (γ ⊙ b + β)
 
 So the trained numbers fold into weight and bias, and a merged model is a plain one. A layer without a bias (patch

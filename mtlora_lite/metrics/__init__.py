@@ -37,6 +37,7 @@ from mtlora_lite.names import check_known
 from mtlora_lite.targets import task_entry
 from mtlora_lite.tasks import Task, check_tasks, get_task, task_channels
 
+#: Both sets of conventions, see the table above.
 PROTOCOLS = ("paper", "standard")
 DATASET_CHANNELS: dict[str, dict[str, int]] = {"pascal": {}, "scenes": {}, "nyud": nyud_mt.CHANNELS}
 EDGE_TOLERANCE = {"pascal": 0.0075, "scenes": 0.0075, "nyud": 0.011}  # of the diagonal; the benchmarks' usual ones

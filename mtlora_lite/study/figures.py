@@ -1,4 +1,7 @@
-"""Figures of a comparison: what a row gains over what it trains."""
+"""Figures of a comparison: what a row gains over what it trains.
+
+Sizes of type are shares of matplotlib's ``font.size``, so that a slide has larger ones.
+"""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +28,7 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
         table: per row ``trainable`` (numbers), ``delta_m`` and its ``low`` and ``high``, in percent.
         baseline: the row that Δm is relative to.
     """
-    figure, axes = _axes(f"Δm over {baseline}, %")
+    axes = _axes(f"Δm over {baseline}, %")
     methods = dict.fromkeys(row.split("@")[0] for row in table.index)
     looks = dict(zip(methods, cycle(product(MARKERS, COLORS)), strict=False))
     shown, labels = set(), []
@@ -43,8 +46,8 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
         given = [row.partition("@")[2].replace("@", ", ") for row in rows.index]
         labels += zip(given, millions, gain, strict=True)
     _label(axes, labels)
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes.figure
 
 
 def _family(row: str) -> str:
@@ -52,18 +55,24 @@ def _family(row: str) -> str:
     return re.sub("=[^@]*", "", row)
 
 
-def published() -> "Figure":
-    """Δm over trained parameters as printed, for PASCAL-Context with Swin-T and four tasks."""
-    figure, axes = _axes("Δm over single-task models, %")
+def published(axes: "Axes | None" = None) -> "Figure":
+    """Δm over trained parameters as printed, for PASCAL-Context with Swin-T and four tasks.
+
+    Args:
+        axes: where to draw, without a title; None: on a page of its own.
+    """
+    own = axes is None
+    axes = _axes("Δm over single-task models, %", axes)
     for verified, look in ((True, {"color": COLORS[0]}), (False, {"facecolor": "white", "edgecolor": COLORS[0]})):
         points = [point for point in PUBLISHED_GAINS if point.verified == verified]
         label = "as printed" if verified else "quoted from memory of the table"
         axes.scatter([p.trainable for p in points], [p.delta_m for p in points], s=45, zorder=3, label=label, **look)
     axes.set_xlim(1.5, 200)
+    if own:
+        axes.set_title("PASCAL-Context, Swin-T, four tasks: published results", fontsize=_points(1.1))
     _label(axes, [(point.method, point.trainable, point.delta_m) for point in PUBLISHED_GAINS])
-    axes.set_title("PASCAL-Context, Swin-T, four tasks: published results", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
-    return figure
+    axes.legend(frameon=False, fontsize=_points(0.9), loc="lower right")
+    return axes.figure
 
 
 def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
@@ -80,7 +89,7 @@ def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
             continue
         for right, up in ((7, 4), (7, -11), (-7, 4), (-7, -11), (7, 12), (-7, 12)):
             note = axes.annotate(
-                text, (x, y), xytext=(right, up), textcoords="offset points", fontsize=8, color="#444444",
+                text, (x, y), xytext=(right, up), textcoords="offset points", fontsize=_points(0.8), color="#444444",
                 ha="left" if right > 0 else "right",
             )  # fmt: skip
             box = note.get_window_extent(renderer)
@@ -92,12 +101,17 @@ def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
         taken.append(box)
 
 
-def _axes(ylabel: str) -> tuple["Figure", "Axes"]:
+def _points(share: float) -> float:
+    from matplotlib import rcParams
+
+    return share * rcParams["font.size"]
+
+
+def _axes(ylabel: str, axes: "Axes | None" = None) -> "Axes":
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
-    axes = figure.subplots()
+    axes = Figure(figsize=(9, 5.4), layout="constrained").subplots() if axes is None else axes
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -106,4 +120,4 @@ def _axes(ylabel: str) -> tuple["Figure", "Axes"]:
     axes.set(xlabel="trained parameters, millions (logarithmic)", ylabel=ylabel)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return axes

@@ -1,5 +1,7 @@
 """A row of a comparison: a method, and what it is given beside what all rows have in common.
 
+How it is written::
+
     METHOD@NAME=VALUE@NAME=VALUE, for example mtlora@rank=16, mtlora@pretrained=false, lora@decoder=aspp
 
 A name is an option of the method, or one of ``OWN``: what a run may have of its own and still be comparable, for all
