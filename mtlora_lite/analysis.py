@@ -1,8 +1,10 @@
 """Reading a trained model: what its updates look like, what tasks share, and where they pull apart.
 
-Everything here looks at ΔW = scale · B A of the adapted layers, the shared one (TA) and each task's (TS), or at the
-gradients of the tasks' losses on what they share. ΔW is never made where its thin factors do: with B = Q_b R_b and
-Aᵀ = Q_a R_a, the singular values of B A are those of the small R_b R_aᵀ.
+Everything here looks at ΔW = scale · B A of the adapted layers, the shared one (TA) and each task's (TS, a LoRA per
+task, MTL-LoRA), or at the gradients of the tasks' losses on what they share. ΔW is never made where its thin factors
+do: with B = Q_b R_b and Aᵀ = Q_a R_a, the singular values of B A are those of the small R_b R_aᵀ.
+
+``updates``, ``spectra`` and ``overlap`` also read language models that ``lm`` has adapted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import Adapted
+from mtlora_lite.lm.adapt import check_adapted
 from mtlora_lite.lora import LoRALinear, MTLoRALinear
 from mtlora_lite.losses import MultiTaskLoss
+from mtlora_lite.methods.lora_per_task import LoRAPerTaskLinear
 from mtlora_lite.model import MultiTaskModel
+from mtlora_lite.mtl_lora import PerTaskLinear
 
 SHARED = "shared"
 
@@ -26,10 +32,10 @@ class Update:
     """One low-rank update of one layer.
 
     Attributes:
-        layer: the layer's name in the backbone.
+        layer: the layer's name in the backbone, or in the language model.
         stream: the task it belongs to, or ``shared``.
         down: A, (rank, in).
-        up: scale · B, (out, rank).
+        up: scale · B, (out, rank); in MTL-LoRA scale · B_t Λ_t.
     """
 
     layer: str
@@ -38,23 +44,53 @@ class Update:
     up: Tensor
 
 
-def updates(model: MultiTaskModel) -> list[Update]:
-    """All updates of a model, in the order of its layers; none raises ``ValueError``."""
-    found = [update for name, layer in model.backbone.named_modules() for update in _of_layer(name, layer)]
+def updates(model: nn.Module, tasks: Sequence[str] | None = None) -> list[Update]:
+    """All updates of a model, in the order of its layers.
+
+    Args:
+        model: a ``MultiTaskModel``, or a language model adapted by ``lm``.
+        tasks: of a language model: names in the order of the task ids; None: ``task 0``, ``task 1``, and so on.
+
+    Raises:
+        ValueError: the model has no updates, or not as many tasks as there are names.
+    """
+    streams = _streams(model, tasks)
+    found = [update for name, layer in _trunk(model).named_modules() for update in _of_layer(name, layer, streams)]
     if not found:
         raise ValueError(f"A model of method {model.config.method!r} has no low-rank updates of its own to look at.")
     return found
 
 
-def _of_layer(name: str, layer: nn.Module) -> Iterator[Update]:
-    if not isinstance(layer, LoRALinear):
-        return
-    if layer.lora_ta_A is not None and len(layer.lora_ta_A):
+def _trunk(model: nn.Module) -> nn.Module:
+    """Where the updates are, and whose names their layers have."""
+    return model.backbone if isinstance(model, MultiTaskModel) else model
+
+
+def _streams(model: nn.Module, tasks: Sequence[str] | None) -> Sequence[str]:
+    """The streams of layers that know tasks by numbers."""
+    if isinstance(model, MultiTaskModel):
+        return model.tasks
+    check_adapted(model)
+    count = model.adaptation.num_tasks
+    if not model.adaptation.knows_tasks:
+        return (SHARED,)
+    names = [f"task {number}" for number in range(count)] if tasks is None else list(tasks)
+    if len(names) != count:
+        raise ValueError(f"The model is adapted to {count} tasks, but {len(names)} names are given.")
+    return names
+
+
+def _of_layer(name: str, layer: nn.Module, streams: Sequence[str]) -> Iterator[Update]:
+    if isinstance(layer, PerTaskLinear):
+        for number, stream in enumerate(streams):
+            down, up = layer.factors(number)
+            yield Update(name, stream, down.detach(), up.detach())
+    if isinstance(layer, LoRALinear) and layer.lora_ta_A is not None and len(layer.lora_ta_A):
         yield Update(name, SHARED, layer.lora_ta_A.detach(), layer.scale * layer.lora_ta_B.detach())
-    if isinstance(layer, MTLoRALinear):
+    if isinstance(layer, (MTLoRALinear, LoRAPerTaskLinear)):
+        scales = layer.task_scale if isinstance(layer, MTLoRALinear) else layer.scale
         for task in (task for task in layer.tasks if len(layer.lora_ts_A[task])):
-            up = layer.task_scale[task] * layer.lora_ts_B[task].detach()
-            yield Update(name, task, layer.lora_ts_A[task].detach(), up)
+            yield Update(name, task, layer.lora_ts_A[task].detach(), scales[task] * layer.lora_ts_B[task].detach())
 
 
 # -------------------------------------------------------------------------------------------------- shape of an update
@@ -78,12 +114,17 @@ def effective_rank(singular_values: Tensor) -> float:
     return float(torch.special.entr(share).sum().exp())
 
 
-def spectra(model: MultiTaskModel) -> pd.DataFrame:
-    """One row per update: layer, stream, rank, effective rank, ‖ΔW‖ over ‖W‖ (Frobenius), and its singular values."""
+def spectra(model: nn.Module, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per update: layer, stream, rank, effective rank, ‖ΔW‖ over ‖W‖ (Frobenius), and its singular values.
+
+    Args:
+        model: unmerged, else as for ``updates``.
+        tasks: as for ``updates``.
+    """
     rows = []
-    for update in updates(model):
+    for update in updates(model, tasks):
         _, values, _ = thin_svd(update)
-        weight = model.backbone.get_submodule(update.layer).linear.weight
+        weight = _trunk(model).get_submodule(update.layer).linear.weight
         rows.append({
             "layer": update.layer,
             "stream": update.stream,
@@ -110,26 +151,31 @@ def subspace_overlap(one: Tensor, other: Tensor) -> float:
     return float((one.t() @ other).square().sum() / min(one.shape[1], other.shape[1]))
 
 
-def overlap(model: MultiTaskModel, *, side: str = "in", directions: int | None = None) -> pd.DataFrame:
+def overlap(
+    model: nn.Module, *, side: str = "in", directions: int | None = None, tasks: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Stream against stream, the mean overlap of their updates over the layers that have both.
 
     Args:
         model: with updates of more than one stream.
         side: ``in``: what the updates read (the right singular vectors), ``out``: what they write (the left ones).
         directions: how many of the strongest directions to compare; None: all.
+        tasks: as for ``updates``.
 
-    Two random subspaces of dimension r in n overlap by r / n.
+    Two random subspaces of dimension r in n overlap by r / n. In MTL-LoRA all tasks read by one A, so with all
+    directions they overlap by 1 on the side ``in``, whatever was learned.
     """
     if side not in ("in", "out"):
         raise ValueError(f"side is 'in' (what updates read) or 'out' (what they write), not {side!r}.")
     by_layer: dict[str, dict[str, Tensor]] = {}
-    for update in updates(model):
+    found = updates(model, tasks)
+    for update in found:
         u, values, v = thin_svd(update)
         kept = int((values > 1e-12 * values.max()).sum()) if values.max() > 0 else 0
         if kept:
             basis = (v if side == "in" else u)[:, : min(kept, directions or kept)]
             by_layer.setdefault(update.layer, {})[update.stream] = basis
-    streams = [SHARED, *model.tasks]
+    streams = list(dict.fromkeys(update.stream for update in found))
     pairs = {
         (a, b): [subspace_overlap(bases[a], bases[b]) for bases in by_layer.values() if a in bases and b in bases]
         for a in streams
@@ -202,17 +248,20 @@ def truncated(model: MultiTaskModel, rank: int, streams: Sequence[str] | None = 
     ΔW of that rank is the nearest to the trained one (Eckart and Young 1936). Its A and B keep their shapes.
 
     Args:
-        model: unmerged.
+        model: unmerged, and of a method whose updates have an A and a B each.
         rank: from 0, which takes the updates away.
         streams: whose updates: tasks, ``shared``; None: all.
 
     Raises:
-        ValueError: a rank below 0, or a merged model.
+        ValueError: a rank below 0, a merged model, or MTL-LoRA.
     """
     if rank < 0:
         raise ValueError(f"An update can be cut to a rank from 0 on, not to {rank}.")
-    if any(isinstance(layer, LoRALinear) and layer.merged for layer in model.modules()):
+    layers = [layer for layer in model.modules() if isinstance(layer, Adapted)]
+    if any(layer.merged for layer in layers):
         raise ValueError("The updates lie in the weights: call unmerge() before they are cut.")
+    if any(isinstance(layer, PerTaskLinear) for layer in layers):
+        raise ValueError("The tasks of MTL-LoRA share A and B: the update of one cannot be cut without the others.")
     found = [update for update in updates(model) if streams is None or update.stream in streams]
     pairs = [_pair(model, update) for update in found]
     before = [(down.detach().clone(), up.detach().clone()) for down, up in pairs]

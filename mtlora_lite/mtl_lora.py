@@ -95,7 +95,7 @@ def read_task_ids(task_ids: "Tensor | Sequence[int] | int", num_tasks: int | Non
 class PerTaskLinear(nn.Module, ABC):
     """A frozen linear layer with an update per task, of which every sample gets that of its own task.
 
-    Subclasses add the trained parameters, ``update`` and ``delta_weight``.
+    Subclasses add the trained parameters, ``update`` and ``factors``.
 
     Shapes: ``x (B, ..., in)`` to ``(B, ..., out)`` with ``task_ids (B,)``, one per sample, or one int. Where x holds
     k·B samples (windows of images, beams of sentences), the k that follow each other are of one id.
@@ -117,8 +117,13 @@ class PerTaskLinear(nn.Module, ABC):
         """What is added for inputs (B, tokens, in) of the tasks ``ids`` (B,): (B, tokens, out)."""
 
     @abstractmethod
+    def factors(self, task: int) -> tuple[Tensor, Tensor]:
+        """The two thin matrices of one task's update, (rank, in) and (out, rank); ΔW is the second times the first."""
+
     def delta_weight(self, task: int) -> Tensor:
         """ΔW of one task, shape (out, in)."""
+        down, up = self.factors(task)
+        return up @ down
 
     @property
     def merged(self) -> bool:
@@ -237,10 +242,10 @@ class MTLLoRALinear(PerTaskLinear):
         weights = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature).softmax(-1)
         return torch.einsum("bn,nor->bor", weights.to(self.lora_B.dtype), self.lora_B)
 
-    def delta_weight(self, task: int) -> Tensor:
-        """ΔW_t = s · B_t Λ_t A of one task, shape (out, in)."""
+    def factors(self, task: int) -> tuple[Tensor, Tensor]:
+        """A (r, in), which all tasks share, and s · B_t Λ_t (out, r) of one task."""
         ids = read_task_ids(task, self.num_tasks).to(self.lora_A.device)
-        return self.scale * (self.mixture(ids) @ self._lambda(ids) @ self.lora_A)[0]
+        return self.lora_A, self.scale * (self.mixture(ids) @ self._lambda(ids))[0]
 
     def update(self, x: Tensor, ids: Tensor) -> Tensor:
         """s · B_t Λ_t A x of every sample: (B, tokens, in) and (B,) to (B, tokens, out)."""
@@ -288,10 +293,10 @@ class TaskLoRALinear(PerTaskLinear):
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B)
 
-    def delta_weight(self, task: int) -> Tensor:
-        """ΔW_t = s · B_t A_t of one task, shape (out, in)."""
+    def factors(self, task: int) -> tuple[Tensor, Tensor]:
+        """A_t (rank, in) and s · B_t (out, rank) of one task."""
         read_task_ids(task, self.num_tasks)
-        return self.scale * self.lora_B[task] @ self.lora_A[task]
+        return self.lora_A[task], self.scale * self.lora_B[task]
 
     def update(self, x: Tensor, ids: Tensor) -> Tensor:
         """s · B_t A_t x of every sample: (B, tokens, in) and (B,) to (B, tokens, out)."""

@@ -18,6 +18,7 @@ from mtlora_lite.analysis import (
 )
 from mtlora_lite.lora import LoRALinear
 from mtlora_lite.losses import MultiTaskLoss
+from mtlora_lite.mtl_lora import PerTaskLinear
 
 TASKS = ("semseg", "sal", "depth")
 RANKS = {"semseg": 1, "sal": 2, "depth": 3}
@@ -199,3 +200,140 @@ def test_what_cannot_be_is_refused(model):
     with pytest.raises(ValueError, match=r"call unmerge\(\) before they are cut"), truncated(model, 1):
         pass
     model.unmerge()
+
+
+# ------------------------------------------------------------------------------- methods with an update per task
+
+
+PER_TASK = {
+    "mtl_lora": {"rank": 4, "num_up": 2, "scale": 1.7, "temperature": 0.6},
+    "mtl_lora diagonal": {"rank": 3, "num_up": 3, "scale": 0.5, "lambda_form": "diagonal"},
+    "lora_per_task": {"rank": RANKS, "scale": {"semseg": 0.5, "sal": 2.0, "depth": 3.0}},
+}
+each_per_task = pytest.mark.parametrize("kind", PER_TASK)
+
+
+def per_task_model(kind):
+    torch.manual_seed(0)
+    model = ml.build_model(
+        kind.split()[0], backbone="swin_scenes_tiny", tasks=TASKS, img_size=64, pretrained=False, dropout=0.0,
+        decoder_options={"expansion": 1}, targets=("qkv", "proj"), **PER_TASK[kind],
+    ).eval()  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@torch.no_grad()
+def probed(layer, ids, number):
+    """ΔW of a task as the forward pass shows it: what the layer adds to each unit vector."""
+    units = torch.eye(layer.linear.in_features)
+    with ids.of(number):
+        return (layer(units) - layer.linear(units)).t().double()
+
+
+def bases_of(delta, count, side):
+    u, _, vt = torch.linalg.svd(delta, full_matrices=False)
+    return u[:, :count] if side == "out" else vt[:count].t()
+
+
+@each_per_task
+def test_every_layer_has_an_update_per_task_which_is_what_it_adds(kind):
+    model = per_task_model(kind)
+    found, table = updates(model), spectra(model)
+    layers = [name for name, layer in model.backbone.named_modules() if hasattr(layer, "linear")]
+    assert [(update.layer, update.stream) for update in found] == [(name, task) for name in layers for task in TASKS]
+    for (_, row), update in zip(table.iterrows(), found, strict=True):
+        layer = model.backbone.get_submodule(update.layer)
+        delta = probed(layer, model.backbone.task_ids, TASKS.index(update.stream))
+        torch.testing.assert_close((update.up @ update.down).double(), delta, atol=1e-5, rtol=1e-4)
+        values = torch.linalg.svdvals(delta)[: row["rank"]]
+        assert row["rank"] == (RANKS[update.stream] if kind == "lora_per_task" else PER_TASK[kind]["rank"])
+        assert row["singular values"] == pytest.approx(values.tolist(), rel=1e-3, abs=1e-5)
+        assert row["relative norm"] == pytest.approx(float(delta.norm() / layer.linear.weight.norm()), rel=1e-4)
+
+
+@each_per_task
+@pytest.mark.parametrize("side", ["in", "out"])
+def test_overlap_of_tasks_is_that_of_their_dense_updates(kind, side):
+    model = per_task_model(kind)
+    table = overlap(model, side=side, directions=2)
+    assert list(table.index) == list(table.columns) == list(TASKS)  # nothing is shared, so there is no such stream
+    values, counts = [], [min(2, RANKS[task]) if kind == "lora_per_task" else 2 for task in ("sal", "semseg")]
+    for name in dict.fromkeys(update.layer for update in updates(model)):
+        layer = model.backbone.get_submodule(name)
+        deltas = [probed(layer, model.backbone.task_ids, TASKS.index(task)) for task in ("sal", "semseg")]
+        one, other = (bases_of(delta, count, side) for delta, count in zip(deltas, counts, strict=True))
+        values.append(float((one.t() @ other).square().sum() / min(counts)))
+    both = [table.loc["sal", "semseg"], table.loc["semseg", "sal"]]
+    assert both == pytest.approx([np.mean(values)] * 2, rel=1e-3)
+
+
+def test_tasks_of_mtl_lora_read_one_subspace_and_weigh_it_differently():
+    model = per_task_model("mtl_lora")
+    assert overlap(model).to_numpy() == pytest.approx(1, abs=1e-4)
+    assert overlap(model, directions=1).loc["sal", "depth"] < 0.9
+    assert overlap(model, side="out").loc["sal", "depth"] < 0.97
+
+
+def test_the_update_of_one_task_is_cut_where_it_is_its_own():
+    model = per_task_model("lora_per_task")
+    layer, ids = next(layer for layer in model.backbone.modules() if hasattr(layer, "linear")), model.backbone.task_ids
+    before = [probed(layer, ids, number) for number in range(3)]
+    with truncated(model, 1, ["depth"]):
+        now = [probed(layer, ids, number) for number in range(3)]
+    u, s, vt = torch.linalg.svd(before[2], full_matrices=False)
+    torch.testing.assert_close(now[2], u[:, :1] * s[:1] @ vt[:1], atol=1e-5, rtol=1e-4)
+    assert torch.equal(now[0], before[0])
+    assert torch.equal(now[1], before[1])
+    with pytest.raises(ValueError, match="share A and B"), truncated(per_task_model("mtl_lora"), 1):
+        pass
+
+
+@pytest.fixture(scope="module")
+def llama():
+    """A function from a method to a small language model whose updates do something."""
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed: pip install 'mtlora-lite[lm]'"
+    )
+    from mtlora_lite.lm.adapt import adapt
+    from mtlora_lite.lm.adaptation import Adaptation
+
+    shape = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.LlamaConfig(vocab_size=50, num_key_value_heads=2, **shape)
+
+    def make(method):
+        torch.manual_seed(0)
+        model = transformers.LlamaForCausalLM(config)
+        if method:
+            adapt(model, Adaptation(method, 3, ("q_proj", "v_proj"), 4, 1.7, num_up=2, temperature=0.6))
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        return model.eval()
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["mtl_lora", "task_lora", "lora"])
+def test_language_models_are_read_too(llama, method):
+    model = llama(method)
+    streams = ["shared"] if method == "lora" else ["sort", "sum", "next"]
+    found = updates(model, streams) if method != "lora" else updates(model)
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, PerTaskLinear)]
+    assert [(update.layer, update.stream) for update in found] == [(name, task) for name in layers for task in streams]
+    for update in found:
+        layer = model.get_submodule(update.layer)
+        delta = probed(layer, model.task_ids, streams.index(update.stream))
+        torch.testing.assert_close((update.up @ update.down).double(), delta, atol=1e-5, rtol=1e-4)
+    table = spectra(model)
+    assert set(table["stream"]) == ({"shared"} if method == "lora" else {"task 0", "task 1", "task 2"})
+    assert list(overlap(model, tasks=streams if method != "lora" else None)) == streams
+
+
+def test_a_language_model_needs_adapters_and_as_many_names_as_tasks(llama):
+    with pytest.raises(ValueError, match="adapted to 3 tasks, but 2 names"):
+        updates(llama("mtl_lora"), ["sort", "sum"])
+    with pytest.raises(ValueError, match="This LlamaForCausalLM is not adapted"):
+        overlap(llama(None))
