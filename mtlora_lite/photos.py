@@ -20,7 +20,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 # What a stranger's file may be: the formats of photographs. Pillow knows more, of which some start other programs (EPS)
 # and few are looked after.
-SENT_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+SENT_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 SENT_PIXELS = 64_000_000
 SENT_SIDE = 1024  # pixels; what is sent is reduced to that, as it is only looked at
 
@@ -74,7 +74,9 @@ def read_sent(content: bytes, name: str) -> SentPhoto:
     """
     if not content:
         raise PhotoError(f"{name} is empty (0 bytes): choose it again, or another one.")
-    return _decode(BytesIO(content), name, SENT_SIDE, SENT_FORMATS, SENT_PIXELS)
+    Image.init()
+    known = tuple(each for each in SENT_FORMATS if each in Image.OPEN)  # not every Pillow has AVIF
+    return _decode(BytesIO(content), name, SENT_SIDE, known, SENT_PIXELS)
 
 
 def _decode(

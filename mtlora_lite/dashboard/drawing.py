@@ -11,6 +11,7 @@ from io import BytesIO
 from math import isnan
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -89,7 +90,9 @@ def rank_words(ranks: Mapping[str, int], rank: int) -> str:
 # ----------------------------------------------------------------------------------------------------------- results
 
 
-def results_html(picture: Picture, tasks: Sequence[str], compared: Mapping[str, Compared], seen: Mapping[str, Seen]):
+def results_html(
+    picture: Picture, tasks: Sequence[str], compared: Mapping[str, Compared], seen: Mapping[str, Seen]
+) -> str:
     """For every task a row: its label, where there is one, and what each model sees."""
     return f'<div class="mt-results">{"".join(_row(picture, TASKS[task], compared, seen) for task in tasks)}</div>'
 
@@ -99,13 +102,14 @@ def _row(picture: Picture, task: Task, compared: Mapping[str, Compared], seen: M
     maps: Maps = {} if picture.targets is None else {LABEL: picture.targets[task.key][0]}
     for key, one in seen.items():
         maps[compared[key].title] = read_logits(task.key, resize_logits(one.logits[task.key], (height, width)))[0]
-    limits = depth_limits(next(iter(maps.values()))) if task.target == "metres" else None
+    measured = [maps[LABEL]] if LABEL in maps else list(maps.values())
+    limits = depth_limits(torch.stack(measured)) if task.target == "metres" else None
     scores = {compared[key].title: one.scores[task.key] for key, one in seen.items() if one.scores}
     figures = "".join(_figure(picture, task, name, values, scores, limits) for name, values in maps.items())
     arrow = "↑" if task.higher_is_better else "↓"
-    measure = f"<small>{task.metric}, {task.unit} {arrow}</small>" if scores else ""
+    measure = f" <small>{task.metric}, {task.unit} {arrow}</small>" if scores else ""
     return (
-        f'<section style="--task: {task.color}"><h3>{task.title} {measure}</h3>'
+        f'<section style="--task: {task.color}"><h3>{task.title}{measure}</h3>'
         f'<div class="mt-maps" style="--columns: {len(maps)}">{figures}</div>'
         f'<div class="mt-legend">{_LEGENDS[task.target](task, maps, limits)}</div></section>'
     )

@@ -18,7 +18,7 @@ from mtlora_lite.photos import PhotoError
 from mtlora_lite.tasks import TASKS
 
 STYLE = Path(__file__).with_name("page.css")
-FIRST_SCENE, FIRST_TASKS = 6, ("semseg", "normals", "depth")
+FIRST_SCENE, FIRST_TASKS = 6, ("semseg", "human_parts", "normals", "depth")
 
 INTRODUCTION = """<header><h1>One picture, many predictions</h1>
 <p>A vision transformer stays frozen, and small low-rank updates teach it several tasks at once
@@ -43,6 +43,7 @@ def _one_line(handler: Callable) -> Callable:
             self.say(str(error))
         except Exception as error:
             traceback.print_exc(file=sys.__stderr__)
+            self._tell("")
             self.say(f"That did not work ({type(error).__name__}). Choose something else, or load the page again.")
 
     return guarded
@@ -73,7 +74,7 @@ class Page:
         self.tasks = {task: _toggle(TASKS[task].title, TASKS[task].color, task in FIRST_TASKS) for task in tasks}
         self.methods = {key: _toggle(one.title, "#333333", True) for key, one in self.compared.items()}
         last = max(max(one.ranks.values(), default=0) for one in self.compared.values())
-        self.rank = IntSlider(last, 0, last, continuous_update=False, layout=Layout(width="100%"))
+        self.rank = IntSlider(last, 0, last, continuous_update=False, layout=Layout(width="260px"))
         self.rank.add_class("mt-rank")
         for control in (*self.tasks.values(), *self.methods.values(), self.rank):
             control.observe(self.redraw, "value")
@@ -109,11 +110,11 @@ class Page:
     @_one_line
     def send(self, content: bytes, name: str) -> None:
         """Look at the photo in a file that was sent."""
-        self._think()
+        self._tell("Reading …", thinking=True)
         try:
             picture = sent_picture(content, name, self._size)
         finally:
-            self.status.value = ""
+            self._tell("")
         self.choose(picture)
 
     @_one_line
@@ -125,11 +126,13 @@ class Page:
         """Put a line under the place where photos are sent; none takes it away."""
         self.message.value = f'<p class="mt-message" role="alert">{escape(sentence)}</p>' if sentence else ""
 
-    def _think(self) -> None:
-        self.status.value = '<p class="mt-status mt-thinking" role="status">Looking …</p>'
+    def _tell(self, words: str, thinking: bool = False) -> None:
+        """Say what goes on, in a line that keeps its place where there is nothing to say."""
+        kind = "mt-status mt-thinking" if thinking else "mt-status"
+        self.status.value = f'<p class="{kind}" role="status">{words}</p>'
 
     def _draw(self) -> None:
-        self._think()
+        self._tell("Looking …", thinking=True)
         start = time.perf_counter()
         tasks = [task for task, button in self.tasks.items() if button.value]
         methods = [key for key, button in self.methods.items() if button.value]
@@ -138,13 +141,12 @@ class Page:
         self.shown.value = picture_html(self.picture)
         if not (tasks and methods):
             self.results.value = f'<p class="mt-empty">Choose at least one {"method" if tasks else "task"}.</p>'
-            self.status.value = ""
+            self._tell("")
             return
         seen = {key: self.compared[key].see(self.picture, tasks, self.rank.value) for key in methods}
         cards = methods_html(self.compared, seen, self.rank.value)
         self.results.value = cards + results_html(self.picture, tasks, self.compared, seen)
-        took = time.perf_counter() - start
-        self.status.value = f'<p class="mt-status" role="status">Looked and drawn in {took:.1f} seconds.</p>'
+        self._tell(f"Looked and drawn in {time.perf_counter() - start:.1f} seconds.")
 
 
 def _toggle(words: str, color: str, pressed: bool) -> ToggleButton:

@@ -85,8 +85,8 @@ def sent_picture(content: bytes, name: str, size: tuple[int, int]) -> Picture:
 def _about(shape: tuple[int, int], frames: int, size: tuple[int, int]) -> str:
     first = f", the first of {frames} frames" if frames > 1 else ""
     return (
-        f"{shape[0]} × {shape[1]} pixels{first}, of which the models see {size[1]} × {size[0]}. They know rendered "
-        "scenes alone: expect little of them in photographs."
+        f"{shape[0]} × {shape[1]} pixels{first}; the models see it as {size[1]} × {size[0]}. They know rendered scenes "
+        "alone: expect little of them in photographs."
     )
 
 
