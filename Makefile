@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
-PORT ?= 8866
-HOST ?= localhost
+# Of the page; given behind make app, and not taken from the environment, where other programs put theirs.
+PORT = 8866
+HOST = localhost
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test test-browser test-slow test-latest bench notebooks sample lab lint lock
@@ -27,8 +28,8 @@ test: $(VENV)/.installed  ## run the tests, then the notebooks, whose outputs mu
 	$(BIN)/python -m pytest -q --nbval --nbval-sanitize-with notebooks/sanitize.cfg notebooks/
 
 # Tests that take long: a browser, fresh clones and environments. They look at what is committed.
-test-browser: $(VENV)/.installed  ## run the notebooks in JupyterLab in Chromium; pictures go to artifacts/browser/
-	$(BIN)/python -m pytest -q tests/slow/test_browser.py
+test-browser: $(VENV)/.installed  ## open notebooks and the page in Chromium; pictures go to artifacts/browser/ and app/
+	$(BIN)/python -m pytest -q tests/slow/test_browser.py tests/slow/test_app.py
 
 test-slow: $(VENV)/.installed  ## the browser, a newcomer's clone and environment, launchers, runs that are killed
 	$(BIN)/python -m pytest -q tests/slow

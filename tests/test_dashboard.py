@@ -266,6 +266,15 @@ def test_the_rank_says_what_it_does(page):
     assert all(np.array_equal(a, b) for a, b in zip(before, images(page.results.value), strict=True))
 
 
+def test_it_says_that_it_thinks_until_it_has_drawn(page):
+    said = []
+    page.status.observe(lambda change: said.append(("thinking" in change.new, page.results.value)), "value")
+    before = page.results.value
+    page.thumbs[3].click()
+    assert said == [(True, before), (False, page.results.value)]
+    assert re.search(r"Looked and drawn in \d+\.\d seconds", page.status.value)
+
+
 def test_the_chosen_scene_is_marked(page):
     page.thumbs[2].click()
     assert ["mt-chosen" in thumb._dom_classes for thumb in page.thumbs] == [number == 2 for number in range(12)]
@@ -315,7 +324,7 @@ def test_the_server_hides_code_and_errors_and_lets_the_largest_photo_pass(monkey
     config = PyFileConfigLoader("voila.py", path=str(FOLDER)).load_config()
     assert config.VoilaConfiguration.strip_sources
     assert not config.VoilaConfiguration.show_tracebacks
-    assert config.Voila.tornado_settings["websocket_max_message_size"] > MAX_BYTES + 100_000
+    assert config.Voila.tornado_settings["websocket_max_message_size"] == MAX_BYTES + 1_000_000
     assert os.environ["JUPYTER_PATH"].split(os.pathsep) == [str(FOLDER), "before"]
     assert (FOLDER / "voila/templates" / config.VoilaConfiguration.template / "index.html.j2").is_file()
 

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from mtlora_lite.dashboard.pictures import MAX_BYTES
-
 c = get_config()  # noqa: F821, Voilà defines it
 
 # The template "page" lies beside this file; Voilà looks for templates where Jupyter looks for data.
@@ -18,8 +16,9 @@ c.VoilaConfiguration.show_tracebacks = False
 c.VoilaConfiguration.allow_template_override = "NO"
 c.VoilaConfiguration.allow_theme_override = "NO"
 
-# The largest photo that the page sends, and the message around it; a connection that sends more is closed.
-c.Voila.tornado_settings = {"websocket_max_message_size": MAX_BYTES + 1_000_000}
+# The largest photo that the page sends (MAX_BYTES in mtlora_lite/dashboard/pictures.py, not imported, as it would bring
+# PyTorch into the server), and the message around it; a connection that sends more is closed.
+c.Voila.tornado_settings = {"websocket_max_message_size": 21_000_000}
 # A redrawn page is half a megabyte, and what a kernel says beyond a rate is thrown away.
 c.ZMQChannelsWebsocketConnection.limit_rate = False
 
