@@ -16,9 +16,14 @@ c.VoilaConfiguration.show_tracebacks = False
 c.VoilaConfiguration.allow_template_override = "NO"
 c.VoilaConfiguration.allow_theme_override = "NO"
 
-# The largest photo that the page sends (MAX_BYTES in mtlora_lite/dashboard/pictures.py, not imported, as it would bring
-# PyTorch into the server), and the message around it; a connection that sends more is closed.
-c.Voila.tornado_settings = {"websocket_max_message_size": 21_000_000}
+c.Voila.tornado_settings = {
+    # The largest photo that the page sends (MAX_BYTES in mtlora_lite/dashboard/pictures.py, not imported, as it would
+    # bring PyTorch into the server), and the message around it; a connection that sends more is closed.
+    "websocket_max_message_size": 21_000_000,
+    # A page that is closed says so without the token against forged requests, and would be refused (Voilà's issue
+    # 1458). There is no login to forge requests with; and a kernel is known by an id that only its page has.
+    "disable_check_xsrf": True,
+}
 # A redrawn page is half a megabyte, and what a kernel says beyond a rate is thrown away.
 c.ZMQChannelsWebsocketConnection.limit_rate = False
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -216,6 +217,8 @@ def files(tmp_path_factory):
     (folder / "letter.jpg").write_text("Dear reader, ...")
     Image.new("1", (10_000, 10_000)).save(folder / "bomb.png")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    noise = np.random.default_rng(0).integers(0, 256, (2500, 2500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png", compress_level=1)
     with (folder / "huge.jpg").open("wb") as huge:
         huge.truncate(200_000_000)
     return folder
@@ -232,6 +235,14 @@ def test_a_photo_is_sent_and_looked_at(visit, files):
     assert 1.2 < box["height"] / box["width"] < 1.4
     visit.photograph("photo")
     visit.photograph_all("photo_all")
+
+
+def test_the_largest_photo_passes(visit, files):
+    assert 18_000_000 < (files / "noise.png").stat().st_size < 20_000_000
+    visit.send(files / "noise.png")
+    expect(visit.page.locator(".mt-picture")).to_contain_text("noise.png")
+    visit.wait()
+    expect(visit.message()).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +283,10 @@ def test_a_second_visitor_has_a_page_of_their_own(visit, served, chromium):
     assert other.maps("Depth") != before
     assert not other.errors
     other.page.close(run_before_unload=True)
+    deadline = time.monotonic() + 120
+    while served[1].read_text().count("Kernel shutdown") < 1:
+        assert time.monotonic() < deadline, "the kernel of a page that was closed lives on"
+        time.sleep(1)
     visit.page.locator(".mt-thumb").nth(1).click()  # whose kernel lives
     expect(visit.page.locator(".mt-picture")).to_contain_text("Scene 2")
     visit.wait()
