@@ -5,9 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
+# Of the page; given behind make app, and not taken from the environment, where other programs put theirs.
+PORT = 8866
+HOST = localhost
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-slow test-latest bench notebooks book gallery sample lab lint lock
+.PHONY: help setup demo app test test-browser test-slow test-latest bench notebooks book gallery sample lab lint lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,20 +20,23 @@ setup: $(VENV)/.installed  ## create the environment: the locked packages and th
 demo: $(VENV)/.installed  ## train MTLoRA and a baseline on the embedded scenes, in minutes on a CPU
 	$(BIN)/python -m mtlora_lite demo
 
+app: $(VENV)/.installed  ## serve a page that compares trained models, at http://localhost:8866; PORT=... HOST=...
+	$(BIN)/voila notebooks/app/page.ipynb --Voila.config_file_paths=notebooks/app --port=$(PORT) --Voila.ip=$(HOST)
+
 test: $(VENV)/.installed  ## run the tests, then the notebooks, whose outputs must be those that are stored
 	$(BIN)/python -m pytest -q tests
 	$(BIN)/python -m pytest -q --nbval --nbval-sanitize-with notebooks/sanitize.cfg notebooks/
 
 # Tests that take long: a browser, fresh clones and environments. They look at what is committed.
-test-browser: $(VENV)/.installed  ## run the notebooks in JupyterLab in Chromium; pictures go to artifacts/browser/
-	$(BIN)/python -m pytest -q tests/slow/test_browser.py
+test-browser: $(VENV)/.installed  ## open notebooks and the page in Chromium; pictures go to artifacts/browser/ and app/
+	$(BIN)/python -m pytest -q tests/slow/test_browser.py tests/slow/test_app.py
 
 test-slow: $(VENV)/.installed  ## the browser, a newcomer's clone and environment, launchers, runs that are killed
 	$(BIN)/python -m pytest -q tests/slow
 
 test-latest: $(BIN)/uv  ## the tests with the newest packages that pyproject.toml allows, in .venv-latest/
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-latest
-	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev,balance,lm,onnx,peft,tensorboard,video,wandb]"
+	$(BIN)/uv pip install --python .venv-latest/bin/python --editable ".[dev,app,balance,lm,onnx,peft,tensorboard,video,wandb]"
 	.venv-latest/bin/python -m pytest -q tests
 	.venv-latest/bin/python -m pytest -q --nbval-lax notebooks/
 
@@ -58,7 +64,7 @@ lint: $(VENV)/.installed  ## check style and formatting
 
 # uv keeps the pins that are still allowed; delete requirements.lock first to take the newest of everything.
 lock: $(BIN)/uv  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra balance --extra book --extra lm --extra onnx --extra peft --extra tensorboard --extra video --quiet --no-annotate --universal --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra app --extra balance --extra book --extra lm --extra onnx --extra peft --extra tensorboard --extra video --quiet --no-annotate --universal --fork-strategy fewest \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 
 # Made anew only when one of its two sources changes.

@@ -1,11 +1,13 @@
 """Photographs in and out: any image file to upright RGB, RGB to the numbers a backbone expects, and back."""
 
 import warnings
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 # Of ImageNet, in 0..1; every pre-trained backbone here was trained on images normalised with them.
@@ -13,6 +15,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_SIDE = 4096  # pixels; a photograph larger than this is reduced while it is read
+ANIMATION_FORMATS = ("GIF", "PNG", "WEBP")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# What a stranger's file may be: the formats of photographs. Pillow knows more, of which some start other programs (EPS)
+# and few are looked after.
+SENT_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+SENT_PIXELS = 64_000_000
+SENT_SIDE = 1024  # pixels; what is sent is reduced to that, as it is only looked at
 
 
 class PhotoError(ValueError):
@@ -32,21 +42,75 @@ def load_photo(path: str | Path) -> Image.Image:
     path = Path(path)
     if not path.is_file():
         raise PhotoError(f"There is no photo at {path}: {'that is a folder' if path.is_dir() else 'check the path'}.")
+    return _decode(path, str(path), MAX_SIDE).image
+
+
+@dataclass(frozen=True)
+class SentPhoto:
+    """A photograph that somebody sent.
+
+    Attributes:
+        image: upright 8-bit RGB, reduced to ``SENT_SIDE``.
+        size: width and height in pixels as they were.
+        frames: of an animation, of which the image is the first; else 1.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    frames: int
+
+
+def read_sent(content: bytes, name: str) -> SentPhoto:
+    """Read a photograph out of the bytes of a file that a stranger sent, as ``load_photo`` does but warily.
+
+    Only the formats of photographs are tried, and nothing is decoded that has more pixels than ``SENT_PIXELS``.
+
+    Args:
+        content: of the file.
+        name: what messages call it.
+
+    Raises:
+        PhotoError: it is empty, no such image, too large, or cut off.
+    """
+    if not content:
+        raise PhotoError(f"{name} is empty (0 bytes): choose it again, or another one.")
+    Image.init()
+    known = tuple(each for each in SENT_FORMATS if each in Image.OPEN)  # not every Pillow has AVIF
+    return _decode(BytesIO(content), name, SENT_SIDE, known, SENT_PIXELS)
+
+
+def _decode(
+    file: Path | BytesIO, name: str, side: int, formats: tuple[str, ...] | None = None, pixels: int | None = None
+) -> SentPhoto:
+    """An image reduced to ``side``, or ``PhotoError``; of certain formats and up to so many pixels where these say."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half the limit: large, but welcome
-            with Image.open(path) as image:
-                if max(image.size) > MAX_SIDE:  # a JPEG is decoded at a fraction of its size, in little memory
-                    image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
-                return to_rgb(image)
+            with Image.open(file, formats=formats) as image:
+                width, height = image.size
+                if pixels and width * height > pixels:
+                    raise Image.DecompressionBombError
+                frames = getattr(image, "n_frames", 1) if image.format in ANIMATION_FORMATS else 1
+                if max(width, height) > side:  # a JPEG is decoded at a fraction of its size, in little memory
+                    image.thumbnail((side, side), reducing_gap=2.0)
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+                return SentPhoto(to_rgb(image), (height, width) if turned else (width, height), frames)
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{path} is not an image that can be read; JPEG, PNG, WebP and TIFF can.") from error
+        if _is_heic(file):
+            raise PhotoError(f"{name} is a HEIC photo, which cannot be read here: save it as JPEG.") from error
+        raise PhotoError(f"{name} is not an image that can be read; JPEG, PNG, WebP and TIFF can.") from error
     except Image.DecompressionBombError as error:
-        raise PhotoError(
-            f"{path} has too many pixels ({2 * Image.MAX_IMAGE_PIXELS} is the limit): reduce it."
-        ) from error
+        limit = pixels or 2 * Image.MAX_IMAGE_PIXELS
+        raise PhotoError(f"{name} has too many pixels ({limit:,} is the limit): reduce it.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what the decoders of Pillow raise on broken files
-        raise PhotoError(f"{path} is damaged or cut off ({error}); save or download it again.") from error
+        raise PhotoError(f"{name} is damaged or cut off ({error}); save or download it again.") from error
+
+
+def _is_heic(file: Path | BytesIO) -> bool:
+    """Whether a file says at its beginning that it is what Apple's phones make."""
+    with BytesIO(file.getvalue()) if isinstance(file, BytesIO) else file.open("rb") as start:
+        head = start.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in HEIC_BRANDS
 
 
 def normalize(image: Tensor) -> Tensor:

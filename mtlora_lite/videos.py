@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from mtlora_lite.extras import require
-from mtlora_lite.photos import PhotoError, to_rgb
+from mtlora_lite.photos import ANIMATION_FORMATS, PhotoError, to_rgb
 from mtlora_lite.records import write_atomically
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv", ".mts")
-ANIMATION_FORMATS = ("GIF", "PNG", "WEBP")
 TICKS = 90_000  # a second; times of frames are written in them
 GIF_TICK = 10  # milliseconds; GIF has no finer times
 DEFAULT_PAUSE = 0.1  # seconds, where a file does not say how long a frame is shown

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mtlora_lite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
-    "ipywidgets": {"widgets"},
+    "ipywidgets": {"widgets", "dashboard"},
+    "anywidget": {"dashboard"},
     "tyro": {"command_line", "pretrain", "lm"},
     "timm": {"backbones", "pretrain"},
     "transformers": {"lm"},

@@ -26,7 +26,7 @@ LOCK = requirements((ROOT / "requirements.lock").read_text().splitlines())
 
 
 @pytest.mark.parametrize("python", ["3.11.4", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("group", ["dependencies", "dev", "book", "onnx", "video"])
+@pytest.mark.parametrize("group", ["dependencies", "app", "dev", "book", "onnx", "video"])
 def test_the_lock_holds_a_version_within_the_range_of_every_dependency(group, python):
     environment = default_environment() | {
         "python_full_version": python, "python_version": ".".join(python.split(".")[:2]),
@@ -65,7 +65,8 @@ def wheel(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_modules_and_the_committed_data(wheel):
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mtlora_lite").rglob("*.py")}
+    own = [path for suffix in ("py", "js", "css") for path in (ROOT / "mtlora_lite").rglob(f"*.{suffix}")]
+    modules = {path.relative_to(ROOT).as_posix() for path in own}
     data = {path.relative_to(ROOT / "data") for path in (ROOT / "data").rglob("*") if path.is_file()}
     data = {f"mtlora_lite/_data/{path.as_posix()}" for path in data if path.parts[0] != "cache"}
     assert {path.relative_to(wheel).as_posix() for path in (wheel / "mtlora_lite").rglob("*.*")} == modules | data
@@ -86,7 +87,7 @@ def test_an_installed_package_reads_its_own_data_and_writes_to_the_users_cache(w
 
 
 def test_importing_the_package_does_not_import_what_only_some_commands_need():
-    names = ("ipywidgets", "tyro", "pooch", "onnx", "onnxruntime", "onnxscript", "av", "peft")
+    names = ("ipywidgets", "anywidget", "voila", "tyro", "pooch", "onnx", "onnxruntime", "onnxscript", "av", "peft")
     code = f"import sys, mtlora_lite; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

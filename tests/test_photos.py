@@ -1,12 +1,14 @@
 """Any photograph becomes upright RGB, or one clear sentence."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mtlora_lite import photos
-from mtlora_lite.photos import PhotoError, denormalize, load_photo, normalize
+from mtlora_lite.photos import PhotoError, denormalize, load_photo, normalize, read_sent
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -114,6 +116,65 @@ def test_a_photo_that_is_cut_off_says_so(tmp_path, suffix, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(PhotoError, match=r"damaged or cut off|not an image"):
         load_photo(path)
+
+
+# --------------------------------------------------------------------------------------- photographs that are sent
+
+
+def sent(image, kind="PNG", **options):
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return read_sent(buffer.getvalue(), "photo")
+
+
+def test_a_sent_photo_is_read_like_a_file():
+    photo = sent(Image.fromarray(gradient()))
+    np.testing.assert_array_equal(np.asarray(photo.image), gradient())
+    assert (photo.size, photo.frames) == ((30, 20), 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert sent(Image.fromarray(gradient()), exif=exif).size == (20, 30)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_a_large_one_of_any_mode_is_reduced_and_upright(mode, monkeypatch):
+    monkeypatch.setattr(photos, "SENT_SIDE", 60)
+    half = np.zeros((100, 200), np.uint16)
+    half[:50] = 65535
+    eight = Image.fromarray((half // 257).astype(np.uint8))
+    image = Image.fromarray(half) if mode == "I;16" else eight.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    photo = sent(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    assert (photo.image.mode, photo.image.size, photo.size) == ("RGB", (60, 30), (200, 100))
+    assert photo.image.getpixel((30, 25)) == (255, 255, 255)
+    assert max(photo.image.getpixel((30, 5))) < 45
+
+
+def test_frames_are_counted_and_the_first_is_taken():
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (200, 100, 50)]
+    for kind in ("GIF", "PNG", "WEBP"):
+        photo = sent(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert photo.frames == 3
+        assert photo.image.getpixel((4, 4))[0] == pytest.approx(200, abs=12)
+
+
+def test_what_is_sent_has_to_be_a_photo_of_reasonable_size(monkeypatch):
+    with pytest.raises(PhotoError, match=r"photo is empty \(0 bytes\)"):
+        read_sent(b"", "photo")
+    with pytest.raises(PhotoError, match="not an image"):
+        sent(Image.fromarray(gradient()), "EPS")  # whose reader starts another program
+    monkeypatch.setattr(photos, "SENT_PIXELS", 599)
+    with pytest.raises(PhotoError, match=r"too many pixels \(599 is the limit\)"):
+        sent(Image.fromarray(gradient()))
+
+
+def test_heic_is_named(tmp_path):
+    content = b"\0\0\0\x18ftypheic" + bytes(100)
+    (tmp_path / "photo.heic").write_bytes(content)
+    for read in (lambda: read_sent(content, "photo.heic"), lambda: load_photo(tmp_path / "photo.heic")):
+        with pytest.raises(PhotoError, match="is a HEIC photo, which cannot be read here: save it as JPEG"):
+            read()
 
 
 def test_normalising_undoes_itself_and_has_the_statistics_of_imagenet():

@@ -40,14 +40,15 @@ def jupyterlab(folder, own, env):
     with (own / "server.log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder, env=env, stderr=log)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, own / "server.log")
+        wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, own / "server.log")
         yield lambda file: f"http://127.0.0.1:{port}/lab/tree/{file}?token={token}&reset"
     finally:
         server.terminate()  # it ends its kernels first
         server.wait(30)
 
 
-def _wait_for(address, server, log, seconds=180):
+def wait_for(address, server, log, seconds=180):
+    """Wait until a server, whose process and log these are, answers at an address; return what it says."""
     for _ in range(seconds):
         if server.poll() is not None:
             break
@@ -55,7 +56,7 @@ def _wait_for(address, server, log, seconds=180):
             return urllib.request.urlopen(address, timeout=5).read()
         except OSError:
             time.sleep(1)
-    raise RuntimeError(f"JupyterLab does not answer:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"The server does not answer:\n{log.read_text()[-2000:]}")
 
 
 class NotebookPage:

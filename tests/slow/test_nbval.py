@@ -55,7 +55,7 @@ def test_solved_notebooks_pass_side_by_side(copied, kernel_env):
         solve(path)
     result = nbval("pytest --nbval -n 2 --dist loadscope notebooks/", copied.parent, kernel_env)
     assert result.returncode == 0, result.stdout[-5000:]
-    assert f" {code_cells(paths)} passed" in result.stdout
+    assert f" {code_cells(copied.rglob('*.ipynb'))} passed" in result.stdout
 
 
 def test_a_wrong_answer_does_not_pass(copied, kernel_env):
