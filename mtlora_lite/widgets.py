@@ -111,9 +111,10 @@ class LiveTraining(VBox):
         self._rank = SelectionSlider(
             options=list(ranks), value=config.options["rank"], description="rank", continuous_update=False
         )
-        self._train = Button(description="Train", button_style="primary", icon="play")
-        self._stop = Button(description="Stop", button_style="warning", icon="stop", disabled=True)
-        self._go_on = Button(description="Go on", icon="step-forward", disabled=True)
+        self._train = Button(description="Train", tooltip="Begin a run", button_style="primary", icon="play")
+        self._stop = Button(description="Stop", tooltip="Save and stop", button_style="warning", icon="stop")
+        self._go_on = Button(description="Go on", tooltip="Go on where it was stopped", icon="step-forward")
+        self._stop.disabled = self._go_on.disabled = True
         self._bar = IntProgress(0, 0, config.steps, layout=Layout(width="240px"))
         self._status, (self._show, picture), self._one_voice = HTML(), _picture(height), Lock()
         self._train.on_click(self._begin)
