@@ -135,7 +135,7 @@ class LiveRun:
             state, self._ending = State.FINISHED, self._scores(self.result)
         except Interrupted as stop:
             state, again = State.STOPPED, f"{command()} train --config {config.out / CONFIG_FILE} --resume"
-            self._ending = f"{stop} The run is in {config.out}; it goes on by the button, or by: {again}"
+            self._ending = f"{stop} It goes on by the button, or by: {again}"
         except BaseException as error:  # whatever it is: nobody else would hear of it
             state, self._ending = State.FAILED, f"The run has failed: {type(error).__name__}: {error}".splitlines()[0]
         _one_at_a_time.release()
@@ -193,7 +193,7 @@ def count_parameters(config: TrainConfig) -> tuple[int, int]:
 
 # In inches: the side of a picture, the room between two and left of all, the heights of the line above all, of a task's
 # title, of its curve, and of the numbers below that.
-CELL, GAP, LEFT, TOP, HEAD, CURVE, TICKS = 1.06, 0.05, 0.3, 0.34, 0.56, 0.8, 0.28
+CELL, GAP, LEFT, TOP, HEAD, CURVE, TICKS = 1.3, 0.05, 0.3, 0.34, 0.56, 0.9, 0.28
 
 
 def live_figure(

@@ -103,7 +103,7 @@ class LiveTraining(VBox):
 
     def __init__(
         self, config: TrainConfig, tasks: Sequence[str], *, ranks: Sequence[int] = (1, 2, 4, 8, 16, 32),
-        shown: Sequence[int] = (0, 1), height: int = 640,
+        shown: Sequence[int] = (0,), height: int = 480,
     ) -> None:  # fmt: skip
         self.config, self.run = config, None
         self._batch = held_out(dataclasses.replace(config, tasks=check_tasks(tasks)), shown)
@@ -111,19 +111,24 @@ class LiveTraining(VBox):
         self._rank = SelectionSlider(
             options=list(ranks), value=config.options["rank"], description="rank", continuous_update=False
         )
-        self._train = Button(description="Train", tooltip="Begin a run", button_style="primary", icon="play")
-        self._stop = Button(description="Stop", tooltip="Save and stop", button_style="warning", icon="stop")
-        self._go_on = Button(description="Go on", tooltip="Go on where it was stopped", icon="step-forward")
+        self._train, self._stop, self._go_on = (
+            Button(description=words, tooltip=tip, button_style=style, icon=icon, layout=Layout(width="100px"))
+            for words, tip, style, icon in (
+                ("Train", "Begin a run", "primary", "play"), ("Stop", "Save and stop", "warning", "stop"),
+                ("Go on", "Go on where it was stopped", "", "step-forward"),
+            )
+        )  # fmt: skip
         self._stop.disabled = self._go_on.disabled = True
-        self._bar = IntProgress(0, 0, config.steps, layout=Layout(width="240px"))
-        self._status, (self._show, picture), self._one_voice = HTML(), _picture(height), Lock()
+        self._bar = IntProgress(0, 0, config.steps, layout=Layout(width="200px", margin="2px 2px 2px 16px"))
+        self._status = HTML(layout=Layout(height="58px", overflow="hidden"))  # two lines, also where one would do
+        (self._show, picture), self._one_voice = _picture(height), Lock()
         self._train.on_click(self._begin)
         self._go_on.on_click(lambda _: self._start())
         self._stop.on_click(self._halt)
         for control in (*self._tasks.values(), self._rank):
             control.observe(self._preview, "value")
-        buttons = _row([self._rank, self._train, self._stop, self._go_on])
-        super().__init__([_row(self._tasks.values()), buttons, _row([self._bar, self._status]), picture])
+        controls = _row([self._rank, self._train, self._stop, self._go_on, self._bar])
+        super().__init__([_row(self._tasks.values()), controls, self._status, picture])
         self._preview()
 
     def chosen(self) -> TrainConfig:
