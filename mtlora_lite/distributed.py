@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mtlora_lite.printing import is_quiet
+
 Result = TypeVar("Result")
 
 
@@ -38,11 +40,11 @@ def is_main() -> bool:
 
 
 def one_bar() -> dict[str, bool]:
-    """Return what a progress bar is to be given so that only the main process draws it.
+    """Return what a progress bar is to be given so that only the main process draws it, and not where it is quiet.
 
     There it is nothing: an explicit ``disable=False`` would overrule ``TQDM_DISABLE``.
     """
-    return {} if is_main() else {"disable": True}
+    return {} if is_main() and not is_quiet() else {"disable": True}
 
 
 def total(own: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from mtlora_lite.interrupts import Interrupted, Request, listening
 from mtlora_lite.judge import Judge
 from mtlora_lite.metrics import headline, headline_names
 from mtlora_lite.model import MultiTaskModel
-from mtlora_lite.printing import readable
+from mtlora_lite.printing import is_quiet, readable
 from mtlora_lite.records import write_json
 from mtlora_lite.references import Reference, write_reference
 from mtlora_lite.report import write_report
@@ -41,7 +41,7 @@ TIMED_STEPS = 5  # after which a long run says how long it will take
 LONG_RUN = 15 * 60  # seconds
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy")  # another version may compute other last digits
 
-OnStep = Callable[[dict[str, float]], None]
+OnStep = Callable[[dict[str, float], MultiTaskModel], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TrainResult:
     directory: Path
 
 
-def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
+def train(config: TrainConfig, *, on_step: OnStep | None = None, request: Request | None = None) -> TrainResult:
     """Train one model and evaluate it.
 
     Writes ``config.json``, ``log.jsonl`` (a line per step), ``evaluations.jsonl`` (a line per evaluation),
@@ -76,11 +76,13 @@ def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
 
     Args:
         config: the run.
-        on_step: called with the record of every step (step, lr, total, one loss per task).
+        on_step: called after every step with its record (step, lr, total, one loss per task), and with the model that
+            would be scored now, to look at in evaluation mode.
+        request: by which another thread may stop the run.
 
     Raises:
         FloatingPointError: a loss is not finite; the message names the task and the images.
-        Interrupted: Ctrl-C or SIGTERM; the step was finished and everything saved.
+        Interrupted: Ctrl-C, SIGTERM or ``request``; the step was finished and everything saved.
         MemoryError: a pass does not fit into the memory of the GPU.
         OSError: the folder cannot be written to; what was there is intact.
         ValueError: something in ``config`` does not exist, there are fewer images than one batch takes, the folder
@@ -88,10 +90,12 @@ def train(config: TrainConfig, *, on_step: OnStep | None = None) -> TrainResult:
     """
     accelerator = connect(config.precision, **trackers.settings(trackers.choose_trackers(config.trackers), config.out))
     with one_voice():
-        return _train(config, accelerator, on_step)
+        return _train(config, accelerator, on_step, request)
 
 
-def _train(config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None) -> TrainResult:
+def _train(
+    config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None, request: Request | None
+) -> TrainResult:
     # The gradients of 1x1 convolutions in channels-last order have other strides than DDP expects; they are few.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if not config.resume:
@@ -100,7 +104,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, on_step: OnStep | None
     trainer = Trainer(config, accelerator)  # before the images, which may have to be rendered or read first
     images, judge = main_first(lambda: (training_set(config), Judge(config)))
     run = _Run(config, trainer, images, judge)
-    with runs.held(config.out), listening() as request:
+    with runs.held(config.out), listening(request) as request:
         run.begin()
         try:
             if not run.finished:
@@ -244,7 +248,8 @@ class _Run:
         losses = {f"loss/{name}": record[name] for name in ("total", *self.config.tasks)}
         self.trainer.accelerator.log({"lr": record["lr"]} | losses, step=self.step)
         if on_step:
-            on_step(record)
+            on_step(record, self.trainer.judged)
+            self.trainer.model.train()
         self._times.append(seconds)
         if len(self._times) == 1 + TIMED_STEPS and (message := _forecast(sum(self._times[1:]), len(left))):
             _say(message)
@@ -318,5 +323,5 @@ def _advice(config: TrainConfig, images: int) -> str:
 
 
 def _say(text: str) -> None:
-    if is_main():
+    if is_main() and not is_quiet():
         tqdm.write(text)

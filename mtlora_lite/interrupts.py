@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Request:
-    """Whether somebody wants this process to stop.
+    """Whether somebody wants a run to stop.
 
     Attributes:
         signal: the number of the signal that said so; 0 as long as none did.
@@ -34,14 +34,22 @@ class Request:
 
     signal: int = 0
 
+    def stop(self) -> None:
+        """Ask as Ctrl-C does, from any thread."""
+        self.signal = signal.SIGINT
+
 
 @contextmanager
-def listening() -> Iterator[Request]:
+def listening(request: Request | None = None) -> Iterator[Request]:
     """Let the first Ctrl-C or SIGTERM be a request; another one acts as it did before, at once.
 
-    Python lets signals be caught in the main thread only: in any other nobody listens.
+    Python lets signals be caught in the main thread only: in any other nobody listens, and only who holds the request
+    can make it.
+
+    Args:
+        request: where it is noted; None makes one.
     """
-    request, before = Request(), {}
+    request, before = request or Request(), {}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal = number

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+from mtlora_lite.printing import is_quiet
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,4 +36,4 @@ def parallel_map(
 def _with_bar(results: Iterable[Result], count: int, title: str | None) -> Iterable[Result]:
     from tqdm.auto import tqdm
 
-    return results if title is None else tqdm(results, total=count, desc=title, unit="item", leave=False)
+    return results if title is None or is_quiet() else tqdm(results, total=count, desc=title, unit="item", leave=False)

@@ -1,6 +1,28 @@
-"""How sizes and tables are written for people."""
+"""How sizes and tables are written for people, and where nothing is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Let training, evaluation and rendering show no bars and say nothing, in this thread and for as long as it lasts.
+
+    For whoever shows in another way how far they are.
+    """
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def is_quiet() -> bool:
+    """Return whether this thread is to show nothing."""
+    return _quiet.get()
 
 
 def by(shape: tuple[int, ...]) -> str:

@@ -28,6 +28,7 @@ from mtlora_lite.transforms import collate
 from mtlora_lite.viz import prediction_grid, save_png
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PICTURES = 6  # validation images that are shown
@@ -136,17 +137,23 @@ def loss_curves(log: Sequence[Record], tasks: Sequence[str]) -> "Figure":
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     figure, panels = _panels(tasks, "step", "loss")
-    steps, window = [record["step"] for record in log], max(1, len(log) // SMOOTHED)
     for task, axes in panels.items():
-        losses = torch.tensor([record[task] for record in log], dtype=torch.float64)
-        axes.plot(steps, losses, color=TASKS[task].color, alpha=0.3, lw=0.8)
-        axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).mean(-1), color=TASKS[task].color, lw=2.2)
+        losses = plot_losses(axes, log, task)
         if (losses > 0).all():  # a loss of which the images show nothing is zero
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where losses span less than a decade
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter("{x:g}")
     return figure
+
+
+def plot_losses(axes: "Axes", log: Sequence[Record], task: str) -> torch.Tensor:
+    """Draw the losses of a task over the steps, every value and a running mean, in its colour; return the values."""
+    steps, window = [record["step"] for record in log], max(1, len(log) // SMOOTHED)
+    losses = torch.tensor([record[task] for record in log], dtype=torch.float64)
+    axes.plot(steps, losses, color=TASKS[task].color, alpha=0.3, lw=0.8)
+    axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).mean(-1), color=TASKS[task].color, lw=2.2)
+    return losses
 
 
 def score_curves(

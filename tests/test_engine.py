@@ -117,7 +117,7 @@ def test_loss_weights_are_the_recipes_unless_said_otherwise(tmp_path):
 
 def test_every_step_is_reported_as_it_happens(tmp_path):
     seen = []
-    result = train(TrainConfig(**TINY, out=tmp_path), on_step=seen.append)
+    result = train(TrainConfig(**TINY, out=tmp_path), on_step=lambda record, _: seen.append(record))
     assert seen == result.log
 
 

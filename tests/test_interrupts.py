@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mtlora_lite.interrupts import Interrupted, listening
+from mtlora_lite.interrupts import Interrupted, Request, listening
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -40,6 +40,15 @@ def test_another_thread_than_the_main_one_does_not_listen_and_does_not_fail():
     thread.start()
     thread.join()
     assert seen == [0]
+
+
+def test_a_request_can_be_made_from_another_thread():
+    mine = Request()
+    with listening(mine) as request:
+        thread = threading.Thread(target=mine.stop)
+        thread.start()
+        thread.join()
+        assert request.signal == signal.SIGINT
 
 
 def test_an_interruption_survives_the_way_between_processes():

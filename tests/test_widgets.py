@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
-from ipywidgets import IntSlider, ToggleButton, ToggleButtons
+from ipywidgets import HTML, Button, IntProgress, IntSlider, SelectionSlider, ToggleButton, ToggleButtons
 from matplotlib.figure import Figure
 
+from mtlora_lite.config import TrainConfig
+from mtlora_lite.live import State
 from mtlora_lite.tasks import TASKS
-from mtlora_lite.widgets import choice, slider, task_picker
+from mtlora_lite.widgets import LiveTraining, choice, slider, task_picker
 
 PNG = b"\x89PNG"
 
@@ -81,6 +83,77 @@ def test_of_several_options_one_is_chosen_and_drawn(draw):
     assert draw.asked == ["hrnet", "aspp"]
     assert widget.children[1].children[0].value[:4] == PNG
     assert widget.children[1].children[0].value != before
+
+
+@pytest.fixture
+def panel(cache, tmp_path):
+    """Live training of two of three tasks."""
+    config = TrainConfig(
+        tasks=("semseg", "depth"), img_size=64, train_count=8, val_count=2, steps=3, batch_size=4, pretrained=False,
+        options={"rank": 4, "task_rank": 1, "scale": 1.7}, decoder_options={"expansion": 1}, trackers=(), out=tmp_path,
+    )  # fmt: skip
+    return LiveTraining(config, ("semseg", "edge", "depth"), ranks=(1, 4, 6), shown=(1,), height=123)
+
+
+def test_live_training_runs_what_is_chosen_once_however_often_it_is_pressed(panel, tmp_path):
+    train, stop, go_on = parts(panel, Button)
+    (rank,), (bar,), tasks = parts(panel, SelectionSlider), parts(panel, IntProgress), parts(panel, ToggleButton)
+    assert ([task.value for task in tasks], rank.value) == ([True, False, True], 4)
+    assert (train.disabled, stop.disabled, go_on.disabled) == (False, True, True)
+    rank.value, tasks[1].value, tasks[0].value = 6, True, False
+    train.click()
+    run = panel.run
+    train.click()
+    assert panel.run is run
+    assert (train.disabled, rank.disabled, tasks[0].disabled, stop.disabled) == (True, True, True, False)
+    assert run.wait(60) == State.FINISHED
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert (run.config.tasks, run.config.options["rank"], run.config.options["scale"]) == (("edge", "depth"), 6, 1.7)
+    assert (train.disabled, rank.disabled, tasks[0].disabled, stop.disabled) == (False, False, False, True)
+    assert (bar.value, bar.max, bar.bar_style) == (3, 3, "success")
+    assert parts(panel, HTML)[0].value == run.status()
+    train.click()
+    assert panel.run.wait(60) == State.FINISHED
+    assert panel.run.config.out == tmp_path / "2"
+
+
+def test_live_training_stops_and_goes_on(panel):
+    train, stop, go_on = parts(panel, Button)
+    train.click()
+    stop.click()
+    assert panel.run.wait(60) == State.STOPPED
+    assert (train.disabled, stop.disabled, go_on.disabled) == (False, True, False)
+    assert "everything is saved" in parts(panel, HTML)[0].value
+    stopped = panel.run
+    go_on.click()
+    assert panel.run is stopped
+    assert stopped.wait(60) == State.FINISHED
+    assert go_on.disabled
+
+
+def test_live_training_shows_what_is_chosen_before_it_runs_and_what_goes_wrong(panel, monkeypatch):
+    train, stop, _ = parts(panel, Button)
+    (rank,), tasks, frame = parts(panel, SelectionSlider), parts(panel, ToggleButton), panel.children[-1]
+    shown = [frame.children[0].value]
+    for change in (lambda: setattr(rank, "value", 1), lambda: setattr(tasks[1], "value", True)):
+        change()
+        shown.append(frame.children[0].value)
+    assert len(set(shown)) == 3
+    assert all(picture[:4] == PNG for picture in shown)
+    for task in tasks:
+        task.value = False
+    assert train.disabled
+    assert "Choose" in frame.children[0].value
+    tasks[0].value = True
+
+    def fail(*_, **__):
+        raise OSError("no <room> left")
+
+    monkeypatch.setattr("mtlora_lite.live.train", fail)
+    train.click()
+    assert panel.run.wait(60) == State.FAILED
+    assert parts(panel, HTML)[0].value == "The run has failed: OSError: no &lt;room&gt; left"
+    assert (train.disabled, stop.disabled, parts(panel, IntProgress)[0].bar_style) == (False, True, "danger")
 
 
 def test_the_package_itself_needs_no_widgets():

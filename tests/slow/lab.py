@@ -10,7 +10,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 INSTALL = "No Chromium found; on Debian and Ubuntu install it with: apt-get install -y chromium fonts-dejavu-core"
@@ -115,9 +115,14 @@ class NotebookPage:
         """The bytes of the image that a widget shows."""
         image = cell.locator("img.widget-image")
         expect(image).to_be_visible()
-        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         code = "image => fetch(image.src).then(answer => answer.arrayBuffer()).then(all => [...new Uint8Array(all)])"
-        return bytes(image.evaluate(code))
+        for _ in range(20):
+            try:
+                assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+                return bytes(image.evaluate(code))
+            except Error:  # another image took its place in the midst of that
+                self.page.wait_for_timeout(50)
+        raise AssertionError("the picture cannot be read")
 
     def picture_after(self, cell, before, wanted=None, seconds=60):
         """The next image that is shown instead of ``before``, or the one that is wanted as soon as it is shown."""

@@ -6,15 +6,19 @@ Everything happens on a copy. What there was to see lies in ``artifacts/browser/
 import json
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from lab import CHROMIUM, INSTALL, NotebookPage, expect, jupyterlab
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "browser"
-NOTEBOOKS = {"00": {"button"}, "01": {"slider"}, "04": {"button", "slider"}}  # and the controls that each has
+NOTEBOOKS = {  # and the controls that each has
+    "00": {"button"}, "01": {"slider"}, "04": {"button", "slider"}, "07": {"button", "slider", "training"},
+}  # fmt: skip
 
 expect.set_options(timeout=60_000)  # the machine may be busy
 
@@ -108,7 +112,7 @@ def test_a_button_changes_the_picture_and_changes_it_back(opened):
     for number, (cell, buttons) in enumerate(found):
         cell.scroll_into_view_if_needed()
         first, height = opened.picture(cell), cell.bounding_box()["height"]
-        (pressed,) = (button for button in buttons.all() if "mod-active" in button.get_attribute("class"))
+        pressed, *_ = (button for button in buttons.all() if "mod-active" in button.get_attribute("class"))
         assert buttons.count() >= 2
         buttons.last.click()
         second = opened.picture_after(cell, first)
@@ -137,6 +141,52 @@ def test_a_slider_changes_its_number_and_the_picture_and_changes_them_back(opene
             handle.press("ArrowLeft" if off > 0 else "ArrowRight")
         assert opened.picture_after(cell, second, wanted=first) == first
         assert cell.bounding_box()["height"] == height
+
+
+def test_a_run_is_watched_stopped_and_goes_on(opened):
+    train = opened.page.locator("button.widget-button", has_text="Train")  # its icon is a part of its name
+    expect(train).to_have_count(int("training" in opened.controls))
+    if not train.count():
+        return
+    cell = opened.page.locator(".jp-Notebook .jp-CodeCell", has=train)
+    stop, go_on = (cell.locator("button.widget-button", has_text=words) for words in ("Stop", "Go on"))
+    status, runs = cell.locator(".widget-html-content"), opened.file.parent / "runs" / "07"
+    cell.scroll_into_view_if_needed()
+    height, pictures = cell.bounding_box()["height"], [opened.picture(cell)]
+    expect(stop).to_be_disabled()
+    train.dblclick()
+    expect(status).to_have_text(re.compile(r"^Step \d+ of \d+"))
+    for number in range(3):
+        pictures.append(opened.picture_after(cell, pictures[-1]))
+        opened.photograph(f"training_{number}")
+    stop.click()
+    expect(status).to_have_text(re.compile("^Stopped after step .* everything is saved"))
+    opened.photograph("training_stopped")
+    pictures.append(opened.picture(cell))
+    expect(train).to_be_enabled()
+    expect(stop).to_be_disabled()
+    go_on.click()
+    pictures.append(opened.picture_after(cell, pictures[-1]))
+    stop.click()
+    expect(go_on).to_be_enabled()
+    assert [path.name for path in runs.iterdir()] == ["1"]  # one run, for all the clicks
+    assert [*runs.glob("1/checkpoints/*/weights.safetensors")]
+    curves, maps = ([part(picture) for picture in pictures] for part in (upper, lower))
+    assert curves[0] != curves[2] != curves[3] != curves[5]
+    assert maps[0] != maps[1] != maps[2] != maps[5]
+    assert cell.bounding_box()["height"] == height  # nothing jumps
+
+
+def upper(picture):
+    """The pixels of a watched run's curves."""
+    image = Image.open(BytesIO(picture))
+    return image.crop((0, 0, image.width, 190)).tobytes()
+
+
+def lower(picture):
+    """The pixels of its predictions and labels."""
+    image = Image.open(BytesIO(picture))
+    return image.crop((0, 200, image.width, image.height)).tobytes()
 
 
 def test_a_wrong_answer_is_told_what_is_wrong_and_a_right_one_ok(opened):

@@ -36,7 +36,7 @@ class Stopped(Exception):
     """What interrupts a run here."""
 
 
-def stop_after_three(record):
+def stop_after_three(record, model):
     if record["step"] == 3:
         raise Stopped
 
