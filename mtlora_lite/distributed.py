@@ -15,10 +15,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 Result = TypeVar("Result")
+_IMPORTED_BY = os.getpid()  # a fork of that process has another number, and imports nothing anew
 
 
 def _connected() -> bool:
     return dist.is_available() and dist.is_initialized()
+
+
+def settle_in() -> None:
+    """Let torch compute with one thread in a process that was forked, as a notebook's launcher does.
+
+    A fork inherits the knowledge of its parent's threads and none of them: OpenMP would wait for them for ever.
+    """
+    if os.getpid() != _IMPORTED_BY:
+        torch.set_num_threads(1)
 
 
 def num_processes() -> int:
