@@ -28,6 +28,7 @@ def evaluate(
     boundary: bool = False,
     workers: int = 0,
     on_batch: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None,
+    bar: bool = True,
 ) -> Scores:
     """Score a model on a data set.
 
@@ -42,6 +43,7 @@ def evaluate(
         boundary: score edges by the BSDS benchmark too, see ``metrics``.
         workers: processes that load images beside this one.
         on_batch: called with predictions and targets as they are scored, on the model's device.
+        bar: show how far it is.
 
     Returns:
         {task: {metric: value}}.
@@ -55,7 +57,7 @@ def evaluate(
         own, batch_size, collate_fn=collate, num_workers=workers, worker_init_fn=leave_to_parent,
         generator=torch.Generator(),  # of its own: a loader draws a number for its workers, and not from a run's
     )  # fmt: skip
-    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not is_main()):
+    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not (bar and is_main())):
         logits = {task: value.float() for task, value in model(batch["image"].to(device)).items()}
         # Full maps stay where the model is, and are scored there: 21 scores per pixel are too many to carry about.
         on_device = {task: _to(device, task_entry(batch, task, "target")) for task in logits}

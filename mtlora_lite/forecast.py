@@ -89,7 +89,9 @@ def forecast(
 
     def score() -> None:
         with accelerator.autocast():
-            evaluate(trainer.judged, few, batch_size=pass_size, protocol=config.protocol, boundary=config.boundary)
+            evaluate(
+                trainer.judged, few, batch_size=pass_size, protocol=config.protocol, boundary=config.boundary, bar=False
+            )
 
     score()
     scoring = _seconds(score, rounds, on_gpu) / len(few)
