@@ -5,6 +5,7 @@ of its own everything here is the identity.
 """
 
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,13 @@ def average(tensors: list[Tensor]) -> None:
     mean = total(torch.cat([tensor.flatten() for tensor in tensors])) / num_processes()
     for tensor, values in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(values.view_as(tensor))
+
+
+def free_port() -> str:
+    """Return a port over which processes of this machine can meet: two launches at once must not share one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def disconnect() -> None:

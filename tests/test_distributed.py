@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import subprocess
 import sys
 
@@ -165,3 +166,8 @@ sys.exit(os.waitpid(child, 0)[1])
 
 def test_a_fork_of_a_process_that_has_used_threads_can_compute():
     assert subprocess.run([sys.executable, "-c", FORKED], check=False).returncode == 0
+
+
+def test_a_free_port_can_be_listened_on_and_is_no_other_ones():
+    with socket.create_server(("127.0.0.1", int(distributed.free_port()))) as server:
+        assert distributed.free_port() != str(server.getsockname()[1])
