@@ -8,10 +8,11 @@ they are tensors in the shapes of ``tasks.py``.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -316,6 +317,25 @@ class Scenes(FolderDataset):
 def world_of(split: str, seed: int = 0) -> int:
     """Return the world that a split shows (``seed`` of ``render_scene``): each split of each seed has its own."""
     return seed * len(SCENES_SPLITS) + list(SCENES_SPLITS).index(split)
+
+
+def write_pascal_mt(root: Path, splits: Mapping[str, int], size: int = 128) -> Path:
+    """Write scenes of several splits into one folder in the PASCAL_MT layout, each split as a list; return the folder.
+
+    Args:
+        root: made if it does not exist.
+        splits: {split of the scenes: how many}; ids begin with the split's name, as the splits count alike.
+        size: of the scenes.
+    """
+    for split, count in splits.items():
+        scenes = Scenes(split, size=size, count=count)
+        for image_id in scenes.ids:
+            for place, *_ in pascal_mt.FILES.values():
+                target = root / place.format(id=f"{split}_{image_id}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(scenes.root / place.format(id=image_id), target)
+        pascal_mt.write_split(root, split, [f"{split}_{image_id}" for image_id in scenes.ids])
+    return root
 
 
 def ensure_scenes(root: Path, split: str, world: int, size: tuple[int, int], count: int) -> None:

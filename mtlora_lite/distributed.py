@@ -5,6 +5,7 @@ of its own everything here is the identity.
 """
 
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,20 @@ from torch import Tensor
 from mtlora_lite.printing import is_quiet
 
 Result = TypeVar("Result")
+_IMPORTED_BY = os.getpid()  # a fork of that process has another number, and imports nothing anew
 
 
 def _connected() -> bool:
     return dist.is_available() and dist.is_initialized()
+
+
+def settle_in() -> None:
+    """Let torch compute with one thread in a process that was forked, as a notebook's launcher does.
+
+    A fork inherits the knowledge of its parent's threads and none of them: OpenMP would wait for them for ever.
+    """
+    if os.getpid() != _IMPORTED_BY:
+        torch.set_num_threads(1)
 
 
 def num_processes() -> int:
@@ -105,6 +116,13 @@ def average(tensors: list[Tensor]) -> None:
     mean = total(torch.cat([tensor.flatten() for tensor in tensors])) / num_processes()
     for tensor, values in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(values.view_as(tensor))
+
+
+def free_port() -> str:
+    """Return a port over which processes of this machine can meet: two launches at once must not share one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def disconnect() -> None:

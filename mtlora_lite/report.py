@@ -179,9 +179,9 @@ def _panels(tasks: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", d
     columns = min(3, len(tasks))
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.4 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     panels = dict(zip(tasks, grid, strict=False))
-    for axes in list(grid)[len(tasks) :]:
+    for axes in grid[len(tasks) :]:
         axes.axis("off")
     for task, axes in panels.items():
         axes.set_title(TASKS[task].title, color=TASKS[task].color, fontsize=11, fontweight="bold")

@@ -43,6 +43,7 @@ def connect(precision: str = "fp32", **settings: Any) -> Accelerator:
     Raises:
         ValueError: this device does not know the precision.
     """
+    distributed.settle_in()
     device = torch.accelerator.current_accelerator(check_available=True)
     # Accelerate connects processes without GPUs only when it is told that there are none; on a Mac's they never meet.
     cpu = device is None or (device.type == "mps" and "LOCAL_RANK" in os.environ)

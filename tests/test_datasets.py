@@ -278,3 +278,13 @@ def test_real_label_histograms_agree_with_the_released_loader(task, split):
             assert histogram == expected["native_histogram"]
         else:  # there zeros, which become 255 at 448 pixels; here 255 from the start
             assert histogram == {"255": sample[task].size}
+
+
+def test_scenes_of_several_splits_lie_in_one_folder_and_are_those_of_the_splits(tmp_path, cache):
+    folder = datasets.write_pascal_mt(tmp_path / "PASCAL_MT", {"train": 2, "val": 1}, size=64)
+    for split, count in (("train", 2), ("val", 1)):
+        copied, original = PascalContext(folder, split, list(TASKS)), Scenes(split, size=64, count=count)
+        assert copied.ids == [f"{split}_{image_id}" for image_id in original.ids]
+        for ours, theirs in zip(copied, original, strict=True):
+            for name in ("image", *TASKS):
+                np.testing.assert_array_equal(ours[name], theirs[name])

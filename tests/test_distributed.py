@@ -2,6 +2,9 @@
 
 import json
 import math
+import socket
+import subprocess
+import sys
 
 import child
 import pytest
@@ -141,3 +144,30 @@ def test_idle_parameters_are_those_that_never_get_a_gradient(combine, cache):
     sum(out.square().sum() for out in model.train()(torch.randn(2, 3, 64, 64)).values()).backward()
     assert idle == {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
     assert "spare" in idle
+
+
+# A notebook's launcher forks a kernel that has computed before, with all threads.
+FORKED = """
+import os, signal, sys
+import torch
+from mtlora_lite.trainer import connect
+
+torch.set_num_threads(2)
+torch.ones(10**6).exp().sum()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # ends it, should it wait for threads that are not there
+    connect()
+    torch.ones(10**6).exp().sum()
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_of_a_process_that_has_used_threads_can_compute():
+    assert subprocess.run([sys.executable, "-c", FORKED], check=False).returncode == 0
+
+
+def test_a_free_port_can_be_listened_on_and_is_no_other_ones():
+    with socket.create_server(("127.0.0.1", int(distributed.free_port()))) as server:
+        assert distributed.free_port() != str(server.getsockname()[1])

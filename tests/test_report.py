@@ -118,3 +118,10 @@ def test_scores_are_drawn_over_the_steps_with_the_reference():
     assert list(zip(scores.get_xdata(), scores.get_ydata(), strict=True)) == [(5, 40.0), (10, 50.0)]
     assert set(line.get_ydata()) == {45.0}
     assert axes.get_ylabel() == "F_1px, % ↑"
+
+
+@pytest.mark.parametrize("tasks", [("sal",), ("sal", "depth", "edge", "normals"), tuple(ml.TASKS)], ids=len)
+def test_there_is_a_panel_for_each_task_and_no_empty_one(tasks):
+    log = [{"step": step, **dict.fromkeys(tasks, 1.0 / step)} for step in range(1, 4)]
+    panels = [axes.get_title() for axes in loss_curves(log, tasks).axes if axes.axison]
+    assert panels == [ml.TASKS[task].title for task in tasks]
