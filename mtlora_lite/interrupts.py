@@ -76,9 +76,9 @@ def leave_to_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def end_with_parent() -> None:
-    """Let a process that works for another end when that one does, however it ended: what trains is saved."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+def end_with_parent(parent: int) -> None:
+    """Let a process that works for another, by its number, end when that one does, however: what trains is saved."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

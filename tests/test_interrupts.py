@@ -4,10 +4,12 @@ import os
 import pickle
 import signal
 import threading
+import time
 
+import child
 import pytest
 
-from mtlora_lite.interrupts import Interrupted, Request, listening
+from mtlora_lite.interrupts import Interrupted, Request, end_with_parent, listening
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -49,6 +51,16 @@ def test_a_request_can_be_made_from_another_thread():
         thread.start()
         thread.join()
         assert request.signal == signal.SIGINT
+
+
+def work_for(parent):
+    end_with_parent(parent)
+    time.sleep(child.WAIT)
+
+
+def test_a_process_ends_whose_parent_was_gone_before_it_looked(tmp_path):
+    process = child.start(work_for, -1, log=tmp_path / "log.txt")
+    assert child.finish(process) == -signal.SIGTERM
 
 
 def test_an_interruption_survives_the_way_between_processes():

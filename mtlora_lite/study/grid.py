@@ -110,7 +110,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # tqdm reads this when it is imported, so only in the processes that are started
     try:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool:
             yield pool
     finally:
         del os.environ["TQDM_DISABLE"]
