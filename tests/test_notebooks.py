@@ -22,7 +22,7 @@ from mtlora_lite.lora import LoRALinear
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TAGS = {"hosted", "nbval-ignore-output", "no-output", "solution"}
-BUILT = set(re.findall(r'"(builds-\w+)"', "".join(p.read_text() for p in Path(__file__).parent.glob("test_*.py"))))
+BUILT = set(re.findall(r'"(builds-[\w-]+)"', "".join(p.read_text() for p in Path(__file__).parent.glob("test_*.py"))))
 HOSTED = runpy.run_path(str(FOLDER / "hosted.py"))
 
 
