@@ -62,11 +62,11 @@ def scene_styles(pictures: Sequence[Picture]) -> str:
 
 
 def methods_html(compared: Mapping[str, Compared], seen: Mapping[str, Seen], rank: int) -> str:
-    """A card for each model that has looked: what it is, what it trains, its rank, and the time it took."""
-    return f'<div class="mt-cards">{"".join(_card(compared[key], seen[key], rank) for key in seen)}</div>'
+    """A box for each model that has looked: what it is, what it trains, its rank, and the time it took."""
+    return f'<div class="mt-methods">{"".join(_method(compared[key], seen[key], rank) for key in seen)}</div>'
 
 
-def _card(compared: Compared, seen: Seen, rank: int) -> str:
+def _method(compared: Compared, seen: Seen, rank: int) -> str:
     method = METHODS[compared.model.config.method]
     tasks = "1 task" if len(seen.logits) == 1 else f"{len(seen.logits)} tasks"
     facts = (

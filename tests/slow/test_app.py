@@ -159,7 +159,7 @@ def test_the_rank_changes_what_has_updates_and_nothing_else(visit):
     visit.page.mouse.down()
     visit.page.mouse.move(bar["x"], bar["y"], steps=5)
     visit.page.mouse.up()
-    expect(visit.page.locator(".mt-cards")).to_contain_text("shared rank 0 of 8")
+    expect(visit.page.locator(".mt-methods")).to_contain_text("shared rank 0 of 8")
     visit.wait()
     changed = {column for column, picture in visit.maps("Surface normals").items() if picture != before[column]}
     assert "MTLoRA" in changed
@@ -167,7 +167,7 @@ def test_the_rank_changes_what_has_updates_and_nothing_else(visit):
     visit.photograph("rank_0")
     handle.focus()
     visit.page.keyboard.press("End")
-    expect(visit.page.locator(".mt-cards")).to_contain_text("shared rank 8 of 8")
+    expect(visit.page.locator(".mt-methods")).to_contain_text("shared rank 8 of 8")
     visit.wait()
     assert visit.maps("Surface normals") == before
 
@@ -175,7 +175,7 @@ def test_the_rank_changes_what_has_updates_and_nothing_else(visit):
 def test_methods_stand_side_by_side_as_they_are_chosen(visit):
     before = visit.maps("Depth")
     visit.press("Decoders only")
-    expect(visit.page.locator(".mt-cards section")).to_have_count(len(before) - 2)
+    expect(visit.page.locator(".mt-methods section")).to_have_count(len(before) - 2)
     assert "Decoders only" not in visit.maps("Depth")
     others = [column for column in before if column not in ("label", "Decoders only")]
     for name in others:
@@ -184,7 +184,7 @@ def test_methods_stand_side_by_side_as_they_are_chosen(visit):
     visit.photograph("no_method")
     for name in ("Decoders only", *others):
         visit.press(name)
-    expect(visit.page.locator(".mt-cards section")).to_have_count(len(before) - 1)
+    expect(visit.page.locator(".mt-methods section")).to_have_count(len(before) - 1)
     visit.wait()
     assert visit.maps("Depth") == before
 
