@@ -70,7 +70,7 @@ def test_it_is_the_same_bytes_each_time(folder, tmp_path):
 
 def test_slides_say_what_the_readme_says(folder):
     assert "4.95 of 30.87 M" in words(folder, "parameters")
-    assert {"0", "+7.8", "-16.4", "+4.6", "+6.4"} <= set(words(folder, "gains"))
+    assert {"0", "+7.8", "−16.4", "+4.6", "+6.4"} <= set(words(folder, "gains"))
     assert "1/8" in words(folder, "fork")
 
 

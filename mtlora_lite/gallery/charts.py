@@ -131,7 +131,7 @@ def further_tasks(slide: Slide) -> "Figure":
     axes.text(counts[-1], times[counts[-1]] + 0.35, "MTLoRA, one pass, merged", ha="right", color=TASKS["semseg"].color)
     axes.axhline(1, color=INK, lw=1.5, ls=":")
     axes.text(counts[0], 0.9, "the plain backbone", va="top", fontsize=SMALL)
-    axes.set(xlabel="tasks", ylabel="processor time of a prediction, relative", ylim=(0, None), xticks=counts)
+    axes.set(xlabel="tasks", ylabel="processor time, plain backbone = 1", ylim=(0, None), xticks=counts)
     axes.grid(axis="y", alpha=0.25)
     return figure
 
@@ -161,7 +161,7 @@ def gains(slide: Slide) -> "Figure":
         reach = [[row["delta_m"] - row["delta_m low"]], [row["delta_m high"] - row["delta_m"]]]
         color = TASKS["semseg"].color if name == "mtlora" else FAINT
         axes.errorbar(row["delta_m"], line, xerr=reach, fmt="o", color=color, ms=13, lw=3.5, capsize=7, capthick=3)
-        words = f"{row['delta_m']:+.1f}" if row["delta_m"] else "0"
+        words = f"{row['delta_m']:+.1f}".replace("-", "−") if row["delta_m"] else "0"
         axes.text(row["delta_m"], line - 0.22, words, ha="center", bbox={"color": "white", "pad": 1})
     axes.axvline(0, color=INK, lw=1.5, ls="--", zorder=0)
     axes.set_yticks(range(len(WAYS)), WAYS.values())

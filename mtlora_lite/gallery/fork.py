@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STREAM = 5.35  # height of the shared stream
+STREAM, BLOCK = 5.35, 0.55  # at which height the shared stream runs; height of a block
 STAGES, LANES_END = (1.95, 9.55), 10.0  # from where to where the stages go; where decoders begin
 TOP, BOTTOM = 3.95, 1.25  # heights of the first and the last lane
 FROZEN, SHARED = "#D9D9D9", INK
@@ -63,14 +63,12 @@ def _stage(axes: "Axes", index: int, depth: int, left: float, width: float) -> f
     name = f"stage {index + 1} · {depth} block{'s' if depth > 1 else ''}"
     axes.text(left + inside / 2, STREAM + 0.82, name, ha="center", fontsize=SMALL)
     step = inside / depth
-    side = min(0.55, 0.72 * step)
+    side = min(BLOCK, 0.72 * step)
     for block in range(depth):
         corner = left + (block + 0.5) * step - side / 2
-        height = max(side, 0.42)
-        axes.add_patch(
-            Rectangle((corner, STREAM - height / 2), side, height, facecolor=FROZEN, edgecolor=INK, zorder=4)
-        )
-        axes.add_patch(Rectangle((corner, STREAM + height / 2 - 0.13), side, 0.13, facecolor=SHARED, zorder=5))
+        frame = {"edgecolor": INK, "zorder": 4}
+        axes.add_patch(Rectangle((corner, STREAM - BLOCK / 2), side, BLOCK, facecolor=FROZEN, **frame))
+        axes.add_patch(Rectangle((corner, STREAM + BLOCK / 2 - 0.13), side, 0.13, facecolor=SHARED, **frame))
     return left + (depth - 0.5) * step
 
 
@@ -87,10 +85,10 @@ def _lane(axes: "Axes", task: str, lane: float, forks: Sequence[float], tasks: S
         bend = 0.14
         quarter = np.linspace(0, np.pi / 2, 12)
         xs = [x, x, *(x + bend * (1 - np.cos(quarter))), LANES_END]
-        ys = [STREAM - 0.28, lane + bend, *(lane + bend * (1 - np.sin(quarter))), lane]
+        ys = [STREAM - BLOCK / 2, lane + bend, *(lane + bend * (1 - np.sin(quarter))), lane]
         axes.plot(xs, ys, color=color, lw=2.6, path_effects=over, zorder=6 - 0.01 * order, solid_capstyle="butt")
         axes.plot(x + bend + 0.1, lane, "o", color=color, ms=8, zorder=7)
-        axes.plot(x, STREAM - 0.28, "o", color=color, ms=5, zorder=8)
+        axes.plot(x, STREAM - BLOCK / 2, "o", color=color, ms=5, zorder=8)
     style = "round,pad=0,rounding_size=0.1"
     axes.add_patch(FancyBboxPatch((LANES_END, lane - 0.15), 0.62, 0.3, boxstyle=style, facecolor=color, lw=0, zorder=8))
     axes.plot([LANES_END + 0.62, 10.95], [lane, lane], color=color, lw=2.6, zorder=1)

@@ -17,7 +17,7 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4  # README.md#backbones and the like
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True, "no-value": True}
+autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
@@ -45,6 +45,7 @@ def setup(app):
     app.connect("builder-inited", _bring_font)
     app.connect("autodoc-process-signature", _readable_defaults)
     app.connect("autodoc-process-docstring", _fields_as_parameters, priority=900)  # after napoleon
+    app.connect("object-description-transform", _short_values)
 
 
 def _inline(translator, node):
@@ -83,3 +84,11 @@ def _fields_as_parameters(app, what, name, obj, options, lines):
     if what == "class" and is_dataclass(obj):
         lines[:] = [re.sub("^:ivar ", ":param ", re.sub("^:vartype ", ":type ", line)) for line in lines]
         lines[:] = [re.sub(r"\b(collections\.abc|pathlib|typing)\.", "", line) for line in lines]
+
+
+def _short_values(app, domain, kind, content):
+    """The value of a constant is shown where it fits a line; a whole table is looked up in the source."""
+    if kind == "data":
+        signature = content.parent[0]
+        for part in [part for part in signature if part.astext().startswith(" =") and len(part.astext()) > 72]:
+            signature.remove(part)

@@ -198,7 +198,9 @@ def test_hints_and_solutions_open(browser, address):
         page.screenshot(path=PICTURES / "hints.png")
 
 
-@pytest.mark.parametrize(("words", "found"), [("Eckart", "api/analysis.html"), ("aeroplane mIoU", "notebooks/")])
+@pytest.mark.parametrize(
+    ("words", "found"), [("Eckart", "api/analysis.html"), ("windows shift mask", "notebooks/02_swin")]
+)
 def test_search_finds_words_that_are_there(browser, address, words, found):
     with opened(browser, address, 1440, 900) as (page, elsewhere):
         page.goto(f"{address}/index.html", timeout=120_000)
