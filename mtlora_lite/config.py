@@ -55,6 +55,7 @@ class Setting:
         drop_path: stochastic depth rate of the backbone's last block.
         decoder: which decoder.
         decoder_options: its options.
+        decoder_lr_factor: by how much more fusion and decoders learn than the backbone: they start from nothing.
         loss_weights: weights of the tasks' losses that replace the usual ones, e.g. depth=0.2.
         on_error: "skip" leaves out every image of which a file is missing or broken, and says how many.
         protocol: how to score: standard, or paper for the conventions of the paper's released evaluation.
@@ -76,6 +77,7 @@ class Setting:
     drop_path: float = 0.05
     decoder: str = "hrnet"
     decoder_options: Mapping[str, Any] = field(default_factory=dict)
+    decoder_lr_factor: float = 1.0
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     on_error: str = "raise"
     protocol: str = "standard"
@@ -90,6 +92,8 @@ class Setting:
             ("decoder", self.decoder, DECODERS), *(("augmentation", name, AUGMENTATIONS) for name in self.augment),
         ):  # fmt: skip
             check_known(kind, name, known)
+        if not 0 < self.decoder_lr_factor < math.inf:
+            raise ValueError(f"decoder_lr_factor is a number above 0, not {self.decoder_lr_factor}.")
         for name, least in LEAST.items():
             value = getattr(self, name, None)
             if value is not None and value < least:

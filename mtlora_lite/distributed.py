@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mtlora_lite.printing import is_quiet
+
 Result = TypeVar("Result")
 
 
@@ -35,6 +37,14 @@ def is_main() -> bool:
     """Return whether this is the process that writes files and talks to people."""
     # What a launcher says counts before the processes are connected too: an early error is told once.
     return process_index() == 0 if _connected() else os.environ.get("RANK", "0") == "0"
+
+
+def one_bar() -> dict[str, bool]:
+    """Return what a progress bar is to be given so that only the main process draws it, and not where it is quiet.
+
+    There it is nothing: an explicit ``disable=False`` would overrule ``TQDM_DISABLE``.
+    """
+    return {} if is_main() and not is_quiet() else {"disable": True}
 
 
 def total(own: Tensor) -> Tensor:

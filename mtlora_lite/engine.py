@@ -25,7 +25,7 @@ from mtlora_lite.batches import Draws, images_per_pass, training_loader
 from mtlora_lite.checkpoints import Checkpoint
 from mtlora_lite.config import ROUNDING_OPTIONS, TrainConfig, changed_options, training_set
 from mtlora_lite.disk import writing_to
-from mtlora_lite.distributed import is_main, main_first, num_processes, on_main, one_voice
+from mtlora_lite.distributed import is_main, main_first, num_processes, on_main, one_bar, one_voice
 from mtlora_lite.evaluation import Scores
 from mtlora_lite.interrupts import Interrupted, Request, listening
 from mtlora_lite.judge import Judge
@@ -236,8 +236,7 @@ class _Run:
 
     def _bar(self) -> tqdm:
         title = f"train {self.config.method}"
-        hidden = not is_main() or is_quiet()
-        return tqdm(total=self.steps, initial=self.step, desc=title, unit="step", leave=False, disable=hidden)
+        return tqdm(total=self.steps, initial=self.step, desc=title, unit="step", leave=False, **one_bar())
 
     def _note(self, record: dict[str, float], seconds: float, left: range, on_step: OnStep | None) -> None:
         """Keep the record of a step that took so long, and say after a few how long a long run will take."""

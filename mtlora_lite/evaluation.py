@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
-from mtlora_lite.distributed import is_main, num_processes, process_index
+from mtlora_lite.distributed import num_processes, one_bar, process_index
 from mtlora_lite.interrupts import leave_to_parent
 from mtlora_lite.metrics import build_metrics
 from mtlora_lite.model import MultiTaskModel, resize_logits
-from mtlora_lite.printing import is_quiet
 from mtlora_lite.targets import task_entry
 from mtlora_lite.transforms import collate
 
@@ -56,8 +55,7 @@ def evaluate(
         own, batch_size, collate_fn=collate, num_workers=workers, worker_init_fn=leave_to_parent,
         generator=torch.Generator(),  # of its own: a loader draws a number for its workers, and not from a run's
     )  # fmt: skip
-    hidden = not is_main() or is_quiet()
-    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=hidden):
+    for batch in tqdm(loader, desc="evaluate", unit="batch", leave=False, **one_bar()):
         logits = {task: value.float() for task, value in model(batch["image"].to(device)).items()}
         # Full maps stay where the model is, and are scored there: 21 scores per pixel are too many to carry about.
         on_device = {task: _to(device, task_entry(batch, task, "target")) for task in logits}

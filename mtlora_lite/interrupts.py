@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM, as requests to stop at the next good moment."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,3 +74,16 @@ def leave_to_parent(worker: int) -> None:
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """Let a process that works for another end when that one does, however it ended: what trains is saved."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    while True:  # until nobody listens any more
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)

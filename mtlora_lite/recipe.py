@@ -16,19 +16,34 @@ CLIP_NORM = 5.0
 FUSED_ON = ("cpu", "cuda", "mps", "xpu")  # devices on which one kernel updates all parameters
 
 
-def build_optimizer(model: nn.Module, lr: float) -> Optimizer:
-    """AdamW over what is trained of a model, whose parameters lie where they will stay."""
-    groups = decay_groups(model)
+def build_optimizer(model: nn.Module, lr: float, decoder_lr_factor: float = 1.0) -> Optimizer:
+    """AdamW over what is trained of a model, whose parameters lie where they will stay; see ``decay_groups``."""
+    groups = decay_groups(model, decoder_lr_factor)
     device = groups[0]["params"][0].device.type
     return AdamW(groups, lr=lr, fused=device in FUSED_ON, **ADAM)
 
 
-def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Trained parameters in two groups: weight decay for matrices, none for biases and other 1-D parameters."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the learning rate: as it is for the backbone, times its factor for fusion and decoders."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_factor"]
+
+
+def decay_groups(model: nn.Module, decoder_lr_factor: float = 1.0) -> list[dict[str, Any]]:
+    """Trained parameters in groups: weight decay for matrices, none for biases and other 1-D parameters.
+
+    Fusion and decoders, which start from nothing, may learn at a multiple of the rate that suits a pre-trained
+    backbone: they are groups of their own then. Every group says its ``lr_factor``.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = decoder_lr_factor if "decoders" in name.split(".") else 1.0
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1]},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": parameters, "lr_factor": factor} | ({} if decays else {"weight_decay": 0.0})
+        for (factor, decays), parameters in groups.items()
+        if parameters
     ]
 
 

@@ -26,7 +26,7 @@ from mtlora_lite.checkpoints import Checkpoint, Tensors
 from mtlora_lite.config import TrainConfig, build_from_config
 from mtlora_lite.losses import MultiTaskLoss
 from mtlora_lite.model import MultiTaskModel
-from mtlora_lite.recipe import CLIP_NORM, build_optimizer, lr_factor
+from mtlora_lite.recipe import CLIP_NORM, build_optimizer, lr_factor, set_lr
 
 WEIGHTS, AVERAGED, OPTIMIZER = "weights.safetensors", "averaged.safetensors", "optimizer.safetensors"
 WEIGHTING = "weighting.safetensors"
@@ -82,7 +82,7 @@ class Trainer:
         self.weighting = build_weighting(config.weighting, len(config.tasks)).to(accelerator.device)
         learned = nn.ModuleDict({"model": model, "weighting": self.weighting})
         self.balancer = Balancer(config.balance, model, config.tasks, self.weighting) if config.balance else None
-        self.optimizer = accelerator.prepare_optimizer(build_optimizer(learned, config.lr))
+        self.optimizer = accelerator.prepare_optimizer(build_optimizer(learned, config.lr, config.decoder_lr_factor))
         with _hidden(idle_parameters(model) if distributed.num_processes() > 1 else []):
             self._runner = accelerator.prepare_model(torch.compile(model) if config.compile else model)
         set_seed(config.seed, device_specific=True)  # from here on: dropout, which differs between processes
@@ -112,8 +112,7 @@ class Trainer:
         """
         before = self._before()
         lr = self.config.lr * lr_factor(number - 1, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
         try:
             own = self._backward([self._on_device(batch) for batch in passes])  # (passes, 1 + tasks)

@@ -135,6 +135,35 @@ def test_weight_decay_is_for_trained_matrices():
     assert not any(name.endswith(".bias") for name in grouped[0])
 
 
+def test_decoders_may_learn_at_a_multiple_of_the_rate(tmp_path):
+    """Every part of a step of AdamW is proportional to the rate: the first one goes three times as far."""
+    before = dict(build_from_config(TrainConfig(**TINY)).named_parameters())
+    after = [
+        dict(
+            train(
+                TrainConfig(**TINY | {"steps": 1, "lr": 1.0, "decoder_lr_factor": factor}, out=tmp_path / str(factor))
+            ).model.named_parameters()
+        )
+        for factor in (1.0, 3.0)
+    ]
+    moved = 0
+    for name, start in before.items():
+        one, three = ((values[name] - start).detach() for values in after)
+        factor = 3 if name.startswith("decoders.") else 1
+        torch.testing.assert_close(three, factor * one, rtol=1e-3, atol=1e-6)
+        moved += name.startswith("decoders.") and bool(one.any())
+    assert moved
+
+
+def test_groups_say_how_much_they_learn():
+    model = build_from_config(TrainConfig(**TINY))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = decay_groups(model, 3.0)
+    assert sorted(group["lr_factor"] for group in groups) == [1, 1, 3, 3]
+    for group in groups:
+        assert {names[id(p)].startswith("decoders.") for p in group["params"]} == {group["lr_factor"] == 3}
+
+
 def test_the_learning_rate_is_the_papers_scaled_to_the_run():
     """300 epochs of the paper: 20 of warm-up from 5e-7, a peak of 5e-4, down to 5e-6 (arXiv 2403.20320, sec. 4)."""
     factors = [lr_factor(epoch, 300) for epoch in range(301)]

@@ -453,3 +453,10 @@ def test_options_that_cannot_be_are_refused_in_a_sentence():
     ):
         with pytest.raises(ValueError, match=message):
             ml.build_model(kind, backbone=SHAPE, tasks=TASKS, img_size=SIZE, pretrained=False, **options)
+
+
+def test_a_list_of_one_word_may_be_that_word():
+    """As the command line gives it: ``--options train=norms`` is no list of letters."""
+    assert method_options("mtlora", {"train": "norms"}) == method_options("mtlora", {"train": ["norms"]})
+    assert method_options("lora", {"targets": "qkv"}) == method_options("lora", {"targets": ("qkv",)})
+    assert method_options("mtlora", {"combine": "addition"}).combine == "addition"

@@ -90,14 +90,16 @@ def test_every_method_tries_every_rate_and_its_rows_then_run_on_every_seed(confi
     assert len(names) == 4 * 3 + 2
 
 
-def test_what_is_done_is_not_done_again(config, table):
+def test_what_is_done_is_not_done_again(config, table, capfd):
     before = result_files(config.out)
     again = compare(config)
     assert result_files(config.out) == before
     assert json.loads((config.out / "table.json").read_text()) == table
     removed = config.out / sorted(before)[0]
     shutil.rmtree(removed)
+    capfd.readouterr()
     assert compare(config).scores.equals(again.scores)
+    assert not re.search("train|evaluate", capfd.readouterr().err)  # the processes that train draw no bars
     assert {name for name, time in result_files(config.out).items() if time != before[name]} == {removed.name}
 
 
@@ -318,7 +320,7 @@ FAKE = """#!/usr/bin/env python3
 import json, pathlib, sys
 words = sys.argv[1:]
 out = pathlib.Path(words[words.index("--out") + 1])
-out.mkdir(parents=True)
+out.mkdir(parents=True, exist_ok=True)
 for name in ("report.md", "table.json", "table.csv", "better.csv", "pareto.png", "published.png"):
     (out / name).write_text("x")
 with open("called.jsonl", "a") as file:
@@ -341,10 +343,15 @@ def test_the_commands_behind_the_results_are_comparisons_that_can_be_made(tmp_pa
     monkeypatch.setattr("mtlora_lite.study.compare", lambda config: configs.append(config))
     monkeypatch.setattr("mtlora_lite.study.format_table", lambda results, tasks: "")
     assert [main(words) for words in calls] == [0] * len(calls)
-    names = [config.out.name for config in configs]
-    assert names == ["methods", "combine", "private", "groups", *(f"tasks_{n}" for n in range(1, 7)), "backbones"]
+    names = ["methods", "combine", "private", "groups", *(f"tasks_{n}" for n in range(1, 7)), "backbones"]
     assert {path.parent.name for path in tmp_path.glob("data/results/*/report.md")} == set(names)
+    assert {config.out for config in configs} == {Path("runs/study")}
+    assert len(configs) == len(names)
     assert {row.method for row in configs[0].rows} == set(METHODS)
     assert [len(config.tasks) for config in configs[4:10]] == [1, 2, 3, 4, 5, 6]
+    seen = {}
     for config in configs:
+        for row in config.rows:
+            run = Run(row, row.parts(config.tasks)[0], 1e-3, 0).config(config)
+            assert seen.setdefault(run.out, run) == run  # or what two comparisons have in common would be refused
         build_from_config(Run(config.rows[-1], config.rows[-1].parts(config.tasks)[0], 1e-3, 0).config(config))

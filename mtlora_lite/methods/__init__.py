@@ -7,7 +7,7 @@ and says which of its parameters are trained. Fusion and decoders are always tra
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from mtlora_lite.backbones import Backbone
 from mtlora_lite.methods import adapter, bitfit, dora, full, lora, lora_per_task, mtl_lora, mtlora, ssf, vpt
@@ -119,7 +119,14 @@ def method_options(name: str, given: Mapping[str, Any]) -> Any:
         if key not in known:
             own = ", ".join(known) or "none"
             raise ValueError(f"Method {name!r} has no option {key!r}.{did_you_mean(key, known)} Its options: {own}.")
-    return options(**{key: _tuples(value) for key, value in given.items()})
+    hints = get_type_hints(options)
+    words = {key: (value,) for key, value in given.items() if isinstance(value, str) and _is_list(hints[key])}
+    return options(**{key: _tuples(value) for key, value in (given | words).items()})
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether an option is a list, or a list or nothing."""
+    return any((get_origin(each) or each) is tuple for each in (hint, *get_args(hint)))
 
 
 def _tuples(value: Any) -> Any:

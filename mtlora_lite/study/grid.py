@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from mtlora_lite.config import TrainConfig, training_set, validation_set
 from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import train
+from mtlora_lite.interrupts import end_with_parent
 from mtlora_lite.metrics import delta_m, headline
 from mtlora_lite.records import as_json, write_json
 from mtlora_lite.runs import CONFIG_FILE, LOG_FILE, holds_run
@@ -109,7 +110,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # tqdm reads this when it is imported, so only in the processes that are started
     try:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
             yield pool
     finally:
         del os.environ["TQDM_DISABLE"]

@@ -1,0 +1,127 @@
+"""Why the rows of data/results/methods stand where they do: looks into the models that run.sh has trained.
+
+    python data/results/why.py [RUNS]     RUNS: the folder of the runs, by default runs/study
+
+Writes into data/results/why/, a line per row, seed and what is looked at, on images of the split that the tables use:
+``conflict.csv``, cosines between the gradients of two tasks' losses on what they share, before training and after, for
+batches as training sees them; ``updates.csv``, size and effective rank of the updates; ``overlap.csv``, what the
+updates of two streams have in common; ``without.csv``, what is scored without private or without shared updates;
+and ``why.png``.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+import torch
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+import mtlora_lite as ml
+from mtlora_lite.analysis import SHARED, gradient_conflict, overlap, spectra, truncated
+from mtlora_lite.config import TrainConfig, build_from_config, read_options, validation_set
+from mtlora_lite.study.tables import write_csv
+from mtlora_lite.tasks import TASKS
+from mtlora_lite.transforms import collate
+from mtlora_lite.viz import save_png
+
+HERE = Path(__file__).parent
+SHARING = ("mtlora@rank=16", "lora@rank=16", "full")  # rows whose tasks train something together
+RANKS = ("mtlora@rank=4", "mtlora@rank=16", "mtlora@rank=64")
+SPLIT, BATCHES, SEEDS = "test", 8, 3
+
+Record = dict[str, Any]
+
+
+def main(runs: Path) -> None:
+    """Measure everything and write it down."""
+    rates = json.loads((HERE / "methods/table.json").read_text())["lr"]
+    found: dict[str, list[Record]] = {"conflict": [], "updates": [], "overlap": [], "without": []}
+    for row, seed in tqdm([(row, seed) for row in dict.fromkeys(SHARING + RANKS) for seed in range(SEEDS)]):
+        (folder,) = runs.glob(f"{row.replace('@', '-')}-*-lr{rates[row]:g}-seed{seed}")
+        config = TrainConfig(**read_options(folder / "config.json") | {"val_split": SPLIT})
+        model, images = ml.MultiTaskModel.from_pretrained(folder / "model"), validation_set(config)
+        measured = {}
+        if row in SHARING:
+            torch.manual_seed(seed)
+            start = build_from_config(config)
+            measured["conflict"] = [*conflicts(start, images, "start"), *conflicts(model, images, "end")]
+        if row in RANKS:
+            measured |= {"updates": shapes(model), "overlap": overlaps(model), "without": scores(model, images)}
+        for name, records in measured.items():
+            found[name] += [{"row": row, "seed": seed} | record for record in records]
+    tables = {name: pd.DataFrame(records).set_index("row") for name, records in found.items()}
+    (HERE / "why").mkdir(exist_ok=True)
+    for name, table in tables.items():
+        write_csv(table, HERE / "why" / f"{name}.csv")
+    save_png(figure(tables["conflict"], tables["overlap"]), HERE / "why/why.png", dpi=110)
+
+
+def conflicts(model: ml.MultiTaskModel, images: Dataset, moment: str) -> Iterator[Record]:
+    """Pair by pair of tasks, the mean cosine of their gradients over some batches of eight images."""
+    model.eval()
+    batches = [collate([images[8 * batch + i] for i in range(8)]) for batch in range(BATCHES)]
+    cosine = sum(gradient_conflict(model, batch).cosine for batch in batches) / BATCHES
+    for one, other in combinations(model.tasks, 2):
+        yield {"moment": moment, "task": one, "other": other, "cosine": cosine.loc[one, other]}
+
+
+def shapes(model: ml.MultiTaskModel) -> list[Record]:
+    """Stream by stream, how long its updates are, relative to W, and how many directions they have, on average."""
+    return (
+        spectra(model)
+        .groupby("stream", sort=False)[["relative norm", "effective rank"]]
+        .mean()
+        .reset_index()
+        .to_dict("records")
+    )
+
+
+def overlaps(model: ml.MultiTaskModel) -> Iterator[Record]:
+    """Pair by pair of streams, what the four strongest directions that they read have in common."""
+    table = overlap(model, directions=4)
+    for one, other in combinations(table.index, 2):
+        yield {"stream": one, "other": other, "overlap": table.loc[one, other]}
+
+
+def scores(model: ml.MultiTaskModel, images: Dataset) -> Iterator[Record]:
+    """The headline scores of the model as it is, without its private updates, and without its shared ones."""
+    for without, streams in (("nothing", None), ("private", model.tasks), ("shared", (SHARED,))):
+        with truncated(model, 0, streams) if streams else nullcontext():
+            yield {"without": without} | ml.headline(ml.evaluate(model, images))
+
+
+def figure(conflict: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
+    """The cosines of SHARING, before training and after, and the overlap of MTLoRA's streams, means over seeds."""
+    drawn, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained", width_ratios=(1.6, 1))
+    pairs = conflict.reset_index().assign(pair=lambda table: table.task.map(title) + "\n" + table.other.map(title))
+    pairs["which"] = pairs.row.str.partition("@")[0] + pairs.moment.map({"start": ", before", "end": ", after"})
+    sns.pointplot(
+        pairs, x="pair", y="cosine", hue="which", errorbar="sd", linestyle="none", dodge=0.5, ax=axes[0],
+        palette="colorblind",
+    )  # fmt: skip
+    axes[0].axhline(0, color="#888888", lw=1, ls="--")
+    axes[0].set(xlabel="", ylabel="cosine of gradients", title="What two tasks ask of what they share")
+    axes[0].legend(frameon=False, fontsize=8)
+    streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
+    order = list(dict.fromkeys([*common.stream, *common.other]))
+    streams = streams.reindex(index=order[:-1], columns=order[1:]).rename(index=title, columns=title)
+    sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[1])
+    axes[1].set(xlabel="", ylabel="", title="Overlap of what updates read (rank 16)")
+    return drawn
+
+
+def title(stream: str) -> str:
+    """A stream as people call it."""
+    return TASKS[stream].title if stream in TASKS else stream
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/study"))

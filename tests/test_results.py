@@ -1,0 +1,73 @@
+"""The committed comparisons: made by the commands that stand beside them, and quoted as they came out."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mtlora_lite.cli import main
+from mtlora_lite.study.tables import command_of
+
+RESULTS = Path(__file__).parents[1] / "data/results"
+FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/table.json"))
+FILES = {"report.md", "table.json", "table.csv", "better.csv", "pareto.png", "published.png"}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """{name: the words that ``run.sh`` gives ``mtlora``}."""
+    folder = tmp_path_factory.mktemp("results")
+    script = folder / "data/results/run.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text((RESULTS / "run.sh").read_text())
+    script.chmod(0o755)
+    stand_in = folder / "mtlora"
+    files = " ".join(f"runs/study/{name}" for name in FILES)
+    stand_in.write_text(f'#!/bin/sh\nmkdir -p runs/study && touch {files}\nprintf "%s\\n" "$@" > called.txt\n')
+    stand_in.chmod(0o755)
+    found = {}
+    for name in FOLDERS:
+        subprocess.run([script, name], check=True, env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"})
+        found[name] = (folder / "called.txt").read_text().splitlines()
+    return found
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_results_were_made_by_the_script_as_it_stands(name, commands, monkeypatch):
+    configs = []
+    monkeypatch.setattr("mtlora_lite.study.compare", lambda config: configs.append(config))
+    monkeypatch.setattr("mtlora_lite.study.format_table", lambda results, tasks: "")
+    assert main(commands[name]) == 0
+    recorded = json.loads((RESULTS / name / "table.json").read_text())
+    assert recorded["command"] == command_of(configs[0])
+    assert list(recorded["rows"]) == list(configs[0].methods)
+    assert {path.name for path in (RESULTS / name).iterdir()} >= FILES
+
+
+def quoted(page):
+    """(folder, row, Δm) of every line of a table that quotes one: | `row` | ... | +1.2 [+0.3, +2.1] | ... |."""
+    folder = page.parent.name
+    for line in page.read_text().splitlines():
+        if line.startswith("<!-- from "):
+            folder = line.split()[2]
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 3 and (row := re.fullmatch("`(.+)`", cells[1])):
+            for cell in cells[2:]:
+                if re.fullmatch(r"[+−-]\d+\.\d \[.*\]", cell):
+                    yield folder, row[1], cell
+
+
+PAGES = [path for path in (RESULTS / "README.md", *sorted(RESULTS.glob("*/README.md"))) if path.is_file()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_gains_are_quoted_as_they_came_out(page):
+    found = list(quoted(page))
+    assert found
+    for folder, row, cell in found:
+        values = json.loads((RESULTS / folder / "table.json").read_text())["rows"][row]
+        exact = "{delta_m:+.1f} [{delta_m low:+.1f}, {delta_m high:+.1f}]".format(**values)
+        assert cell.replace("−", "-") == exact, (folder, row)
