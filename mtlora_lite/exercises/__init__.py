@@ -5,10 +5,10 @@ what a right answer does, not how it is written; the solutions stand at the end 
 notebook are a module, and a row here.
 """
 
-from mtlora_lite.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb08, nb09, nb10, verdicts
+from mtlora_lite.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb09, nb10, verdicts
 from mtlora_lite.exercises.verdicts import Answer, Check
 
-NOTEBOOKS = (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb08, nb09, nb10)
+NOTEBOOKS = (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb09, nb10)
 CHECKS: dict[str, Check] = {exercise: check for notebook in NOTEBOOKS for exercise, check in notebook.CHECKS.items()}
 
 
