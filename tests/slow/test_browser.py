@@ -200,3 +200,27 @@ def test_a_wrong_answer_is_told_what_is_wrong_and_a_right_one_ok(opened):
     opened.photograph("answer_wrong")
     assert re.fullmatch(r"Exercise [\d.]+: ok", opened.write_and_run(cell, solution))
     opened.photograph("answer_right")
+
+
+def test_the_real_thing_runs_to_its_end_and_shows_the_errors_of_each_task(lab, chromium):
+    """Notebook 09 starts processes from the browser's kernel, kills one and resumes it; then it is looked at."""
+    address, folder = lab
+    (file,) = folder.glob("notebooks/09_*.ipynb")
+    shutil.rmtree(PICTURES / "09", ignore_errors=True)
+    page = chromium.new_page(viewport={"width": 1440, "height": 900})
+    notebook = NotebookPage(page, address(file.relative_to(folder)), file, PICTURES / "09")
+    notebook.run_all(minutes=40)
+    test_every_cell_runs_without_an_error_or_a_warning(notebook)
+    test_exercises_wait_and_their_solutions_hold(notebook)
+    ((cell, buttons),) = widgets(notebook, ".widget-toggle-button")
+    cell.scroll_into_view_if_needed()
+    seen, height = [notebook.picture(cell)], cell.bounding_box()["height"]
+    names = [name.strip() for name in buttons.all_inner_texts()]
+    assert names == ["semseg", "normals", "sal", "human_parts"]
+    for name, button in zip(names[1:], buttons.all()[1:], strict=True):
+        button.click()
+        seen.append(notebook.picture_after(cell, seen[-1]))
+        notebook.photograph(f"errors_{name}")
+    assert len({*seen}) == len(names)
+    assert cell.bounding_box()["height"] == height  # nothing jumps
+    page.close()
