@@ -144,8 +144,8 @@ class Page:
             self._tell("")
             return
         seen = {key: self.compared[key].see(self.picture, tasks, self.rank.value) for key in methods}
-        cards = methods_html(self.compared, seen, self.rank.value)
-        self.results.value = cards + results_html(self.picture, tasks, self.compared, seen)
+        boxes = methods_html(self.compared, seen, self.rank.value)
+        self.results.value = boxes + results_html(self.picture, tasks, self.compared, seen)
         self._tell(f"Looked and drawn in {time.perf_counter() - start:.1f} seconds.")
 
 
