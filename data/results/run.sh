@@ -26,6 +26,9 @@ study() {  # NAME OPTION ...: compare, and keep here what is to be read
 }
 wanted="$*"
 
+# What one would try first.
+study few "${four[@]}" "${small[@]}" --methods decoders_only mtlora@rank=16 full single_task
+
 # Every method, the low-rank ones at three ranks. A rate is chosen once per method, for its first row; for it to fit the
 # other ranks too, scale goes by 1 / sqrt(rank), as an update of a higher rank grows faster (arXiv 2312.03732).
 ranks() { printf "$1@rank=%s " 16 4@scale=8 64@scale=2; }
