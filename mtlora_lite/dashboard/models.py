@@ -20,7 +20,7 @@ from mtlora_lite.paths import data_dir
 from mtlora_lite.predict import DEMO_CHECKPOINT
 
 # Folders of data/, in the order of their columns: trained by one recipe on the same scenes, see data/README.md.
-COMPARED = ("demo_decoders_only", DEMO_CHECKPOINT)
+COMPARED = ("demo_decoders_only", "demo_lora", DEMO_CHECKPOINT)
 
 
 @dataclass(frozen=True)
