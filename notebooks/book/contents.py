@@ -6,7 +6,7 @@ API: dict[str, tuple[str, ...]] = {
     "The model": ("backbones/", "fusion", "decoders", "model", "counts", "folding", "card"),
     "Methods": ("methods/", "published"),
     "Losses and scores": ("losses", "metrics/", "references", "balancing"),
-    "Training": ("config", "recipe", "batches", "trainer", "engine", "evaluation", "report", "checkpoints", "runs"),
+    "Training": ("config", "recipe", "batches", "trainer", "engine", "evaluation", "report", "checkpoints", "runs", "live", "forecast"),
     "Comparing and reading": ("study/", "analysis", "viz", "demo", "gallery/"),
     "Data": (
         "datasets", "transforms", "pascal_mt", "nyud_mt", "layouts", "archives", "verify", "stats", "prepared",
@@ -20,6 +20,7 @@ API: dict[str, tuple[str, ...]] = {
 WITHOUT_A_PAGE: dict[str, str] = {
     **dict.fromkeys(("cli", "__main__", "command_line", "data_commands", "lm_commands"), "the page of the commands"),
     **dict.fromkeys(("widgets", "exercises/"), "for the notebooks, which show them"),
+    "dashboard/": "make app shows it",
     **dict.fromkeys(
         (
             "names", "paths", "records", "printing", "disk", "parallel", "pieces", "unpickle", "extras", "distributed",
