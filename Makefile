@@ -69,7 +69,7 @@ lock: $(BIN)/uv  ## write requirements.lock anew from pyproject.toml
 
 # Made anew only when one of its two sources changes.
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --requirements requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
