@@ -6,7 +6,10 @@ API: dict[str, tuple[str, ...]] = {
     "The model": ("backbones/", "fusion", "decoders", "model", "counts", "folding", "card"),
     "Methods": ("methods/", "published"),
     "Losses and scores": ("losses", "metrics/", "references", "balancing"),
-    "Training": ("config", "recipe", "batches", "trainer", "engine", "evaluation", "report", "checkpoints", "runs", "live", "forecast"),
+    "Training": (
+        "config", "recipe", "batches", "trainer", "engine", "evaluation", "report", "checkpoints", "runs", "live",
+        "forecast",
+    ),
     "Comparing and reading": ("study/", "analysis", "viz", "demo", "gallery/"),
     "Data": (
         "datasets", "transforms", "pascal_mt", "nyud_mt", "layouts", "archives", "verify", "stats", "prepared",
