@@ -28,7 +28,7 @@ from hosted import dress, is_hosted
 PACKAGE = ROOT / "mtlora_lite"
 PAGES = ("README.md", "GLOSSARY.md", "CONTRIBUTING.md", "LICENSE", "data/README.md")
 SHOWN = {".md", ".json", ".png", ".csv", ".py", ".sh"}  # of data/, what pages show or link to
-WIDGETS = re.compile(r"\b(?:task_picker|slider|choice)\(")
+WIDGETS = re.compile(r"\b(?:task_picker|slider|choice|LiveTraining)\(")
 CODE_LINK = re.compile(r"\]\(\.\./mtlora_lite/(\w+)\.py\)")  # which leads to a page of the book
 ALIVE = "*The cell above is a control that is alive in the running notebook: `make lab` opens it.*"
 
@@ -180,6 +180,7 @@ def contents() -> str:
         "The kit": ["All of it on one page <README>", "commands", "GLOSSARY"],
         "Notebooks": [f"notebooks/{path.stem}" for path in notebooks()],
         "Results": [
+            "What came out <data/results/README>",
             *(f"Comparison: {path.parent.name} <data/results/{path.parent.name}/report>" for path in reports()),
             "gallery/README",
             "What lies in data/ <data/README>",
