@@ -98,7 +98,8 @@ def test_a_notebook_is_shown_as_it_is_but_for_what_only_a_running_one_can_do(pat
     folded = [cell.source for cell in seen if "hide-input" in cell.metadata.get("tags", ())]
     assert folded == [cell.source for cell in code if "solution" in cell.metadata.get("tags", ())]
     alive = [i for i, cell in enumerate(shown.cells) if cell.source == BUILD["ALIVE"]]
-    widgets = [i for i, cell in enumerate(shown.cells) if re.search(r"\b(task_picker|slider|choice|LiveTraining)\(", cell.source)]
+    control = re.compile(r"\b(task_picker|slider|choice|LiveTraining)\(")
+    widgets = [i for i, cell in enumerate(shown.cells) if control.search(cell.source)]
     assert alive == [i + 1 for i in widgets]
     nbformat.validate(shown)
 
