@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mtlora_lite.config import TrainConfig, build_from_config, validation_set
+from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import TrainResult, train
 from mtlora_lite.interrupts import Interrupted, Request
 from mtlora_lite.metrics import headline
@@ -185,8 +186,8 @@ def count_parameters(config: TrainConfig) -> tuple[int, int]:
     """How many parameters a run would train, and how many its model has, without making any."""
     with torch.device("meta"):
         model = build_from_config(dataclasses.replace(config, pretrained=False))
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return trained, sum(parameter.numel() for parameter in model.parameters())
+    total = parameter_report(model).loc["total"]
+    return int(total["trainable"]), int(total.sum())
 
 
 # --------------------------------------------------------------------------------------------------------- the figure

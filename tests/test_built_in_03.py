@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 from torch import nn
 
 import mtlora_lite as ml
@@ -15,10 +15,8 @@ SHAPE = {"backbone": "swin_scenes_tiny", "tasks": "normals", "img_size": 64, "dr
 @pytest.fixture(scope="module")
 def inject():
     """The function that the building cell of the notebook defines."""
-    (path,) = FOLDER.glob("03_*.ipynb")
-    (cell,) = tagged(path, "builds-injection")
     scope = {"nn": nn, "LoRALinear": LoRALinear}
-    exec(cell, scope)
+    exec(building_cell("03", "builds-injection"), scope)
     return scope["inject"]
 
 

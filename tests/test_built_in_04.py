@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 from torch import nn
 
 import mtlora_lite as ml
@@ -19,10 +19,8 @@ SCALES = {"semseg": 0.7, "depth": -1.3, "edge": 2.0}
 def built():
     """The names that the building cells of the notebook define."""
     scope = {"torch": torch, "nn": nn, "F": F, "math": math, "low_rank_pair": low_rank_pair}
-    (path,) = FOLDER.glob("04_*.ipynb")
     for tag in ("builds-mtlora", "builds-fork"):
-        (cell,) = tagged(path, tag)
-        exec(cell, scope)
+        exec(building_cell("04", tag), scope)
     return scope
 
 

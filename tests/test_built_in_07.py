@@ -3,7 +3,7 @@
 import pytest
 import torch
 from accelerate.utils import set_seed
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 from torch import nn
 
 import mtlora_lite as ml
@@ -21,14 +21,12 @@ RUN = {
 
 @pytest.mark.usefixtures("cache")
 def test_it_learns_what_the_engine_learns_to_the_last_bit(tmp_path):
-    (path,) = FOLDER.glob("07_*.ipynb")
-    (cell,) = tagged(path, "builds-loop")
     scope = {
         "ml": ml, "nn": nn, "DEVICE": "cpu", "set_seed": set_seed, "build_from_config": build_from_config,
         "build_optimizer": build_optimizer, "training_set": training_set, "Draws": Draws, "lr_factor": lr_factor,
         "training_loader": training_loader, "CLIP_NORM": CLIP_NORM,
     }  # fmt: skip
-    exec(cell, scope)
+    exec(building_cell("07", "builds-loop"), scope)
     config = ml.TrainConfig(**RUN, out=tmp_path)
     result = ml.train(config)
     model, log = scope["train_by_hand"](config)

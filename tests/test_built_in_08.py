@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 
 from mtlora_lite.analysis import Update, thin_svd
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_its_singular_values_are_those_of_the_package_and_of_the_dense_update(rank):
-    (path,) = FOLDER.glob("08_*.ipynb")
-    (cell,) = tagged(path, "builds-spectrum")
     scope = {"torch": torch}
+    cell = building_cell("08", "builds-spectrum")
     exec(cell.split("\n\n\n")[0], scope)  # the function, without the model that it is then used on
     torch.manual_seed(rank)
     up, down = torch.randn(40, rank).double(), torch.randn(rank, 24).double()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 
 import mtlora_lite as ml
 from mtlora_lite.tasks import TASKS
@@ -15,10 +15,8 @@ SIZE = (7, 9)
 @pytest.fixture(scope="module")
 def errors():
     """The function that the building cell of the notebook defines."""
-    (path,) = FOLDER.glob("09_*.ipynb")
-    (cell,) = tagged(path, "builds-errors")
     scope = {"torch": torch, "TASKS": TASKS, "read_logits": read_logits}
-    exec(cell, scope)
+    exec(building_cell("09", "builds-errors"), scope)
     return scope["errors"]
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_notebooks import FOLDER, tagged
+from test_notebooks import building_cell
 from torch import nn
 
 import mtlora_lite as ml
@@ -18,10 +18,8 @@ each_form = pytest.mark.parametrize("form", ["full", "diagonal"])
 @pytest.fixture(scope="module")
 def build():
     """The class that the building cell of the notebook defines."""
-    (path,) = FOLDER.glob("10_*.ipynb")
-    (cell,) = tagged(path, "builds-mtl-lora")
     scope = {"torch": torch, "nn": nn, "math": math}
-    exec(cell, scope)
+    exec(building_cell("10", "builds-mtl-lora"), scope)
     return scope["MTLLoRA"]
 
 

@@ -44,6 +44,13 @@ def tagged(path, tag):
     return [source(cell) for cell in cells(path, "code") if tag in tags(cell)]
 
 
+def building_cell(number, tag):
+    """The code of the cell in which a notebook builds something."""
+    (path,) = FOLDER.glob(f"{number}_*.ipynb")
+    (cell,) = tagged(path, tag)
+    return cell
+
+
 def text(path, kind=None):
     return "\n".join(source(cell) for cell in cells(path, kind))
 

@@ -7,8 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from lab import CHROMIUM, INSTALL
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A real browser, one for all: Playwright runs once in a process."""
+    if CHROMIUM is None:
+        pytest.fail(INSTALL, pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from contextlib import contextmanager
 
 from playwright.sync_api import Error, expect
+
+from mtlora_lite.distributed import free_port
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 INSTALL = "No Chromium found; on Debian and Ubuntu install it with: apt-get install -y chromium fonts-dejavu-core"
@@ -20,9 +21,7 @@ MINUTE = 60_000  # Playwright counts milliseconds
 @contextmanager
 def jupyterlab(folder, own, env):
     """Serve a folder, with settings and workspaces of its own; yields a function from a file to its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token = secrets.token_hex(16)
     places = (
         "JUPYTER_CONFIG_DIR",

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import CHROMIUM, INSTALL, MINUTE, expect, wait_for
+from lab import MINUTE, expect, wait_for
 from PIL import Image
-from playwright.sync_api import sync_playwright
+
+from mtlora_lite.distributed import free_port
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "app"
@@ -29,9 +29,8 @@ expect.set_options(timeout=60_000)  # the machine may be busy
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, kernel_env):
     """The address of the page, served by the very command of ``make app``, and the log of the server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    shutil.rmtree(PICTURES, ignore_errors=True)
+    port = free_port()
     options = [f"PORT={port}", f"BIN={Path(sys.executable).parent}", "--old-file=.venv/.installed"]
     make = ["make", "--dry-run", "--no-print-directory", "app", *options]
     command = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -46,17 +45,6 @@ def served(tmp_path_factory, kernel_env):
     finally:
         server.terminate()
         server.wait(60)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.fail(INSTALL, pytrace=False)
-    shutil.rmtree(PICTURES, ignore_errors=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 class Visit:

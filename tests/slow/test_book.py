@@ -15,8 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from lab import CHROMIUM, INSTALL, expect
-from playwright.sync_api import sync_playwright
+from lab import expect
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "browser" / "book"
@@ -123,16 +122,6 @@ def served(folder):
     server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.fail(INSTALL, pytrace=False)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(scope="module", params=["from disk", "served"])
 def address(request, site):
     if request.param == "from disk":
@@ -143,9 +132,9 @@ def address(request, site):
 
 
 @contextmanager
-def opened(browser, address, width, height):
+def opened(chromium, address, width, height):
     """A page that can reach the book and nothing else, and what it asked for elsewhere."""
-    page, elsewhere = browser.new_page(viewport={"width": width, "height": height}), []
+    page, elsewhere = chromium.new_page(viewport={"width": width, "height": height}), []
 
     def guard(route):
         inside = route.request.url.startswith((address, "data:"))
@@ -159,10 +148,10 @@ def opened(browser, address, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-def test_every_kind_of_page_stands_by_itself_on_a_laptop_and_on_a_phone(browser, address, width, height):
+def test_every_kind_of_page_stands_by_itself_on_a_laptop_and_on_a_phone(chromium, address, width, height):
     folder = PICTURES / str(width)
     folder.mkdir(parents=True, exist_ok=True)
-    with opened(browser, address, width, height) as (page, elsewhere):
+    with opened(chromium, address, width, height) as (page, elsewhere):
         for name in KINDS:
             page.goto(f"{address}/{name}.html", timeout=120_000)
             unseen = "images => images.filter(image => !image.complete || !image.naturalWidth).map(image => image.src)"
@@ -175,8 +164,8 @@ def test_every_kind_of_page_stands_by_itself_on_a_laptop_and_on_a_phone(browser,
         assert elsewhere == []
 
 
-def test_equations_are_set_in_the_font_of_the_site(browser, address):
-    with opened(browser, address, 1440, 900) as (page, _):
+def test_equations_are_set_in_the_font_of_the_site(chromium, address):
+    with opened(chromium, address, 1440, 900) as (page, _):
         page.goto(f"{address}/notebooks/06_losses_metrics_and_delta_m.html", timeout=120_000)
         equation = page.locator("math[display=block]").first
         expect(equation).to_be_visible()
@@ -189,8 +178,8 @@ def test_equations_are_set_in_the_font_of_the_site(browser, address):
         page.screenshot(path=PICTURES / "equation.png")
 
 
-def test_hints_and_solutions_open(browser, address):
-    with opened(browser, address, 1440, 900) as (page, _):
+def test_hints_and_solutions_open(chromium, address):
+    with opened(chromium, address, 1440, 900) as (page, _):
         page.goto(f"{address}/notebooks/06_losses_metrics_and_delta_m.html", timeout=120_000)
         for hint in page.locator("article details").all():
             hint.locator("summary").first.click()
@@ -201,8 +190,8 @@ def test_hints_and_solutions_open(browser, address):
 @pytest.mark.parametrize(
     ("words", "found"), [("Eckart", "api/analysis.html"), ("windows shift mask", "notebooks/02_swin")]
 )
-def test_search_finds_words_that_are_there(browser, address, words, found):
-    with opened(browser, address, 1440, 900) as (page, elsewhere):
+def test_search_finds_words_that_are_there(chromium, address, words, found):
+    with opened(chromium, address, 1440, 900) as (page, elsewhere):
         page.goto(f"{address}/index.html", timeout=120_000)
         page.locator("input[name=q]").first.fill(words)
         page.keyboard.press("Enter")
@@ -211,8 +200,8 @@ def test_search_finds_words_that_are_there(browser, address, words, found):
         page.screenshot(path=PICTURES / "search.png")
 
 
-def test_search_says_so_where_there_is_nothing(browser, address):
-    with opened(browser, address, 1440, 900) as (page, _):
+def test_search_says_so_where_there_is_nothing(chromium, address):
+    with opened(chromium, address, 1440, 900) as (page, _):
         page.goto(f"{address}/search.html?q=xylophonically", timeout=120_000)
         expect(page.locator("#search-results")).to_contain_text("did not match any documents")
         assert page.locator("#search-results a").count() == 0

@@ -10,9 +10,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from lab import CHROMIUM, INSTALL, NotebookPage, expect, jupyterlab
+from lab import NotebookPage, expect, jupyterlab
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "browser"
@@ -21,16 +20,6 @@ NOTEBOOKS = {  # and the controls that each has
 }  # fmt: skip
 
 expect.set_options(timeout=60_000)  # the machine may be busy
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    if CHROMIUM is None:
-        pytest.fail(INSTALL, pytrace=False)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
