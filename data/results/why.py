@@ -100,20 +100,21 @@ def scores(model: ml.MultiTaskModel, images: Dataset) -> Iterator[Record]:
 
 def figure(conflict: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
     """The cosines of SHARING, before training and after, and the overlap of MTLoRA's streams, means over seeds."""
-    drawn, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained", width_ratios=(1.6, 1))
-    pairs = conflict.reset_index().assign(pair=lambda table: table.task.map(title) + "\n" + table.other.map(title))
+    drawn, axes = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(1.2, 1))
+    pairs = conflict.reset_index().assign(pair=lambda table: table.task.map(title) + ",\n" + table.other.map(title))
     pairs["which"] = pairs.row.str.partition("@")[0] + pairs.moment.map({"start": ", before", "end": ", after"})
     sns.pointplot(
-        pairs, x="pair", y="cosine", hue="which", errorbar="sd", linestyle="none", dodge=0.5, ax=axes[0],
+        pairs, x="cosine", y="pair", hue="which", errorbar="sd", linestyle="none", dodge=0.5, ax=axes[0],
         palette="colorblind",
     )  # fmt: skip
-    axes[0].axhline(0, color="#888888", lw=1, ls="--")
-    axes[0].set(xlabel="", ylabel="cosine of gradients", title="What two tasks ask of what they share")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].axvline(0, color="#888888", lw=1, ls="--")
+    axes[0].set(ylabel="", xlabel="cosine of gradients", title="What two tasks ask of what they share")
+    axes[0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
     order = list(dict.fromkeys([*common.stream, *common.other]))
     streams = streams.reindex(index=order[:-1], columns=order[1:]).rename(index=title, columns=title)
     sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[1])
+    axes[1].tick_params(axis="x", labelrotation=20)
     axes[1].set(xlabel="", ylabel="", title="Overlap of what updates read (rank 16)")
     return drawn
 
