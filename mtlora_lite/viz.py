@@ -173,7 +173,9 @@ def picture(figure: "Figure", dpi: int = 80, colors: int = 128) -> "DisplayImage
 
     drawn, stored = BytesIO(), BytesIO()
     figure.savefig(drawn, dpi=dpi, facecolor="white", format="png", bbox_inches="tight")
-    Image.open(drawn).convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(stored, "png", optimize=True)
+    # By an octree: the median cut has no colour left for what is small, such as the patches of a legend.
+    few = Image.open(drawn).convert("RGB").quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(stored, "png", optimize=True)
     return DisplayImage(stored.getvalue())
 
 

@@ -138,3 +138,25 @@ def test_figures_are_made_in_threads_and_without_pyplot(tmp_path):
     from matplotlib import pyplot
 
     assert not pyplot.get_fignums()
+
+
+def test_a_stored_picture_keeps_the_colours_of_small_patches():
+    """A legend's patch is a hundredth of a percent of what the colours are chosen for, and is not to be lost."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    light = np.random.default_rng(0).normal(1, 0.2, (300, 600, 1))  # a photograph: a sky over earth, finely shaded
+    shades = np.clip(light * np.where(np.arange(300)[:, None, None] < 150, (0.5, 0.6, 0.8), (0.6, 0.5, 0.4)), 0, 1)
+    figure = Figure(figsize=(6, 3), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(shades)
+    axes.set_axis_off()
+    patches = {(5 + 20 * i, 5): color for i, color in enumerate(("#800000", "#004000", "#808000", "#117733"))}
+    for (x, y), color in patches.items():
+        axes.add_patch(Rectangle((x, y), 12, 8, facecolor=color))
+    stored = viz.picture(figure, dpi=100, colors=128)
+    seen = np.asarray(Image.open(io.BytesIO(stored.data)).convert("RGB")).astype(int)[10:, 10:]  # within the margin
+    for (x, y), color in patches.items():
+        wanted = np.round(255 * np.array(to_rgb(color))).astype(int)
+        assert np.abs(seen[y + 4, x + 6] - wanted).max() <= 40, color
