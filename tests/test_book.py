@@ -69,11 +69,11 @@ def test_every_public_name_of_the_package_is_on_a_page():
         assert f"~{full}" in BUILD["api_index"]()
 
 
-def test_every_notebook_and_report_is_in_the_table_of_contents():
+def test_every_notebook_and_result_is_in_the_table_of_contents():
     entries = tree(BUILD["contents"]())
     assert [entry for entry in entries if entry.startswith("notebooks/")] == [f"notebooks/{p.stem}" for p in NOTEBOOKS]
-    reports = {f"data/results/{path.parent.name}/report" for path in (ROOT / "data/results").glob("*/report.md")}
-    assert {entry for entry in entries if entry.startswith("data/results/")} == reports | {"data/results/README"}
+    results = {path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "data/results").rglob("*.md")}
+    assert {entry for entry in entries if entry.startswith("data/results/")} == results
     assert {"README", "GLOSSARY", "CONTRIBUTING", "commands", "api/index", "gallery/README"} <= set(entries)
 
 

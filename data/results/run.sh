@@ -39,10 +39,13 @@ study methods "${four[@]}" "${small[@]}" --methods decoders_only bitfit ssf vpt 
 study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
     decoders_only mtlora@rank=16 mtlora@rank=16@combine={matrixv2,addition,lora_only}
 
-# How much of each: private ranks, only shared (task_rank=0), only private (rank=0).
-study private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
-    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank={0,2@task_scale=5.66,16@task_scale=2} \
-    mtlora@rank=0@task_rank={4,16@task_scale=2}
+# How much of it is private.
+study task_rank "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
+    decoders_only mtlora@rank=16@task_rank={0,2@task_scale=5.66} mtlora@rank=16 mtlora@rank=16@task_rank=16@task_scale=2
+
+# Only shared (task_rank=0), only private (rank=0), or both.
+study shared_private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
+    decoders_only mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={4,16@task_scale=2} mtlora@rank=16
 
 # What else must be trained.
 study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decoders_only mtlora@rank=16 \

@@ -112,9 +112,10 @@ def figure(conflict: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
     axes[0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
     order = list(dict.fromkeys([*common.stream, *common.other]))
-    streams = streams.reindex(index=order[:-1], columns=order[1:]).rename(index=title, columns=title)
+    streams = streams.reindex(index=order[:-1], columns=order[1:])
+    streams = streams.rename(index=title, columns=lambda stream: title(stream).replace(" ", "\n"))
     sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[1])
-    axes[1].tick_params(axis="x", labelrotation=20)
+    axes[1].tick_params(labelrotation=0)
     axes[1].set(xlabel="", ylabel="", title="Overlap of what updates read (rank 16)")
     return drawn
 

@@ -89,9 +89,9 @@ def gallery() -> dict[str, bytes]:
         return {f"gallery/{path.name}": path.read_bytes() for path in write_gallery(folder, slides())}
 
 
-def reports() -> list[Path]:
-    """The reports of the comparisons that are kept."""
-    return sorted((ROOT / "data/results").glob("*/report.md"))
+def comparisons(page: str) -> list[str]:
+    """The comparisons that are kept and have this page: ``README``, what came out, or ``report``, the numbers."""
+    return sorted(path.parent.name for path in (ROOT / "data/results").glob(f"*/{page}.md"))
 
 
 # --------------------------------------------------------------------------------------------------------- commands
@@ -181,7 +181,8 @@ def contents() -> str:
         "Notebooks": [f"notebooks/{path.stem}" for path in notebooks()],
         "Results": [
             "What came out <data/results/README>",
-            *(f"Comparison: {path.parent.name} <data/results/{path.parent.name}/report>" for path in reports()),
+            *(f"data/results/{name}/README" for name in comparisons("README")),
+            *(f"Numbers: {name} <data/results/{name}/report>" for name in comparisons("report")),
             "gallery/README",
             "What lies in data/ <data/README>",
         ],
