@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
+import select
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +64,7 @@ POSITIONAL = ("name",)  # given by its place, as everything is that has no defau
 USER_ERRORS = (ValueError, OSError, MemoryError, BrokenFileError, FloatingPointError, MissingExtraError)
 
 
-def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
+def _as_shown(config: type, defaults: Mapping[str, Any], doc: str) -> type:
     """The dataclass of a command's options, with what tyro is to show of them, and other defaults for some."""
     hints = get_type_hints(config)
     fields = [
@@ -69,7 +72,7 @@ def _as_shown(config: type, defaults: Mapping[str, Any]) -> type:
         for option in dataclasses.fields(config)
     ]
     # What is wrong with the values is said where they are used, in our words and not in tyro's.
-    names = {"__doc__": config.__doc__, "__post_init__": lambda self: None}
+    names = {"__doc__": doc, "__post_init__": lambda self: None}
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), namespace=names, frozen=True)
 
 
@@ -126,19 +129,48 @@ def run_one(
         description: of all of them, for the help.
         defaults: {command: {option: value}} that replace the defaults of options.
     """
-    parsed = tyro.extras.subcommand_cli_from_dict(
-        {name: _as_shown(config, defaults.get(name, {})) for name, (config, _) in commands.items()},
+    try:
+        try:
+            return _run(_parse(commands, arguments, prog, description, defaults), commands, arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 128 + signal.SIGPIPE
+
+
+def _parse(
+    commands: Commands, arguments: Sequence[str], prog: str, description: str, defaults: Mapping[str, Mapping[str, Any]]
+) -> Any:
+    """The options of the command that was typed."""
+    shown = {
+        # Of all commands the list says one sentence each; the one that is asked for is explained.
+        name: _as_shown(config, defaults.get(name, {}), config.__doc__ if name in arguments else _brief(config))
+        for name, (config, _) in commands.items()
+    }
+    return tyro.extras.subcommand_cli_from_dict(
+        shown,
         prog=prog,
         description=description,
         args=arguments,
         config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
         registry=_registry(),
     )
+
+
+def _brief(config: type) -> str:
+    return config.__doc__.partition("\n")[0]
+
+
+def _run(parsed: Any, commands: Commands, arguments: Sequence[str]) -> int:
     config, run = next((config, run) for config, run in commands.values() if isinstance(parsed, config))
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say
             return run(config(**vars(parsed)))
+    except BrokenPipeError:
+        raise
     except USER_ERRORS as error:
         return fail(error)
     except Interrupted as stop:
@@ -149,6 +181,16 @@ def run_one(
         return 130
     finally:
         disconnect()
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads what is printed any more, as after ``| head``; the rest of it is dropped then."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # a pipe without a reader is reported unasked
+    left = bool(output.poll(0))
+    if left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return left
 
 
 def _how_to_go_on(config: Any, arguments: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import signal
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -68,6 +70,22 @@ def test_the_first_help_lists_commands_and_methods(capsys):
         assert f"• {name}" in text
     for name, method in METHODS.items():
         assert re.search(rf"^  {name} +{re.escape(method.summary)}$", text, re.MULTILINE)
+
+
+def test_the_first_help_says_one_sentence_of_each_command(capsys):
+    said = " ".join(helptext(capsys).split())
+    assert all(config.__doc__.partition("\n")[0] in said for config, _ in COMMANDS.values())
+    assert "The forms that --to names" in COMMANDS["export"][0].__doc__
+    assert "The forms" not in said
+
+
+@pytest.mark.parametrize("words", [["--help"], ["params", "--all"]], ids=" ".join)
+def test_a_reader_who_has_seen_enough_is_told_nothing(words):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "mtlora_lite", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    running.stdout.close()  # as head does after its lines; here before the first
+    assert (running.stderr.read().decode(), running.wait()) == ("", 128 + signal.SIGPIPE)
 
 
 # --------------------------------------------------------------------------------------------------------- bad input

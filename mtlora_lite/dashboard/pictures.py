@@ -59,7 +59,7 @@ def _scene(sample: dict, size: tuple[int, int], number: int) -> Picture:
     batch = collate([eval_transform(size)(sample)])
     image = Image.fromarray(sample["image"])
     found = [get_task("semseg").classes[index] for index in np.unique(sample["semseg"]) if 0 < index < IGNORE_INDEX]
-    about = f"Rendered, so that every pixel's label is known. In it: {', '.join(found) or 'no object of a class'}."
+    about = f"Rendered, so that its labels are exact. In it: {', '.join(found) or 'no object of a class'}."
     return Picture(f"Scene {number}", about, image, batch["image"], {task: batch[task] for task in TASKS})
 
 
