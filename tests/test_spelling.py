@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATTERNS = ("*.md", "data/*.md", "Makefile", ".ci/run", "notebooks/*.*", "mtlora_lite/**/*.py")
+PATTERNS = ("*.md", "data/*.md", "Makefile", ".ci/run", "notebooks/[!.]*.*", "mtlora_lite/**/*.py")
 
 
 def misspelled(folder):

@@ -79,7 +79,7 @@ def _write(slide: Slide, folder: Path) -> list[Path]:
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = slide.draw(slide)
+        figure = _settled(slide.draw(slide))
         paths = [folder / f"{slide.name}.{form}" for form in ("png", "svg")]
         for path, metadata, dpi in zip(paths, ({"Software": None}, {"Date": None}), (DPI, 2 * DPI), strict=True):
             form = path.suffix[1:]
@@ -89,6 +89,18 @@ def _write(slide: Slide, folder: Path) -> list[Path]:
                 ),
             )  # fmt: skip
     return paths
+
+
+def _settled(figure: "Figure") -> "Figure":
+    """The figure with its layout found, to a millionth: what is beyond differs from time to time, and ids in an SVG
+    are hashes of all bits.
+    """
+    if figure.get_layout_engine():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_position([round(side, 6) for side in axes.get_position().bounds])
+    return figure
 
 
 def canvas(title: str) -> tuple["Figure", "Axes"]:
