@@ -5,6 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= 2
+# How long a thread looks out for work before it sleeps (GNU OpenMP). As it comes, two threads that have other programs
+# beside them wait a hundred times as long for each other as they work. So a machine at rest is as fast, and a busy one
+# takes a few times as long.
+export GOMP_SPINCOUNT ?= 2000
 # Of the page; given behind make app, and not taken from the environment, where other programs put theirs.
 PORT = 8866
 HOST = localhost
