@@ -134,10 +134,8 @@ def run_one(
             return _run(_parse(commands, arguments, prog, description, defaults), commands, arguments)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        if not _reader_left():
-            raise
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError as error:
+        return 128 + signal.SIGPIPE if _reader_left() else fail(error)
 
 
 def _parse(
