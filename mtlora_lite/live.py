@@ -5,6 +5,7 @@ puts buttons around them.
 """
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -248,8 +249,8 @@ def _curve(axes: "Axes", log: Sequence[Record], task: str, steps: int) -> None:
     if log:
         plot_losses(axes, log, task)
         axes.margins(y=0.08)
-        mean = axes.lines[1].get_ydata()
-        words = f"loss {mean[0]:.2f} → {mean[-1]:.2f}"
+        means = [mean for mean in axes.lines[1].get_ydata() if not math.isnan(mean)]
+        words = f"loss {means[0]:.2f} → {means[-1]:.2f}" if means else "loss: nothing to see yet"
     above = {"transform": axes.transAxes, "va": "bottom", "linespacing": 1}
     axes.text(0, 1.02, words, fontsize=8, color=INK, **above)
     title = TASKS[task].title.replace(" ", "\n")

@@ -138,22 +138,25 @@ def loss_curves(log: Sequence[Record], tasks: Sequence[str]) -> "Figure":
 
     figure, panels = _panels(tasks, "step", "loss")
     for task, axes in panels.items():
-        losses = plot_losses(axes, log, task)
-        if (losses > 0).all():  # a loss of which the images show nothing is zero
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where losses span less than a decade
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter("{x:g}")
+        plot_losses(axes, log, task)
+        if any(record[task] < 0 for record in log):
+            continue  # a loss of one's own may be
+        axes.set(yscale="log", ylabel="loss (logarithmic)")
+        axes.yaxis.set_major_locator(MaxNLocator(5))  # round numbers, also where losses span less than a decade
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
-def plot_losses(axes: "Axes", log: Sequence[Record], task: str) -> torch.Tensor:
-    """Draw the losses of a task over the steps, every value and a running mean, in its colour; return the values."""
+def plot_losses(axes: "Axes", log: Sequence[Record], task: str) -> None:
+    """Draw the losses of a task over the steps in its colour: every value, and a running mean.
+
+    A loss of zero is that of images that show nothing of the task, such as no person: it has no point.
+    """
     steps, window = [record["step"] for record in log], max(1, len(log) // SMOOTHED)
-    losses = torch.tensor([record[task] for record in log], dtype=torch.float64)
+    losses = torch.tensor([record[task] or math.nan for record in log], dtype=torch.float64)
     axes.plot(steps, losses, color=TASKS[task].color, alpha=0.3, lw=0.8)
-    axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).mean(-1), color=TASKS[task].color, lw=2.2)
-    return losses
+    axes.plot(steps[window - 1 :], losses.unfold(0, window, 1).nanmean(-1), color=TASKS[task].color, lw=2.2)
 
 
 def score_curves(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import shlex
 
@@ -108,6 +109,22 @@ def test_the_thick_line_of_a_loss_is_its_running_mean():
     assert list(mean.get_xdata()) == list(range(4, 101))  # windows of 100 / 25 steps
     assert mean.get_ydata()[0] == pytest.approx(2.5)
     assert mean.get_ydata()[-1] == pytest.approx(98.5)
+
+
+def test_a_step_whose_images_show_nothing_of_a_task_has_no_point():
+    values = [4.0, 0.0, 2.0, 1.0] * 25  # the second of four shows nobody
+    log = [{"step": step, "human_parts": value} for step, value in enumerate(values, 1)]
+    axes = loss_curves(log, ["human_parts"]).axes[0]
+    every, mean = (line.get_ydata() for line in axes.lines)
+    assert list(every[[0, 2, 3]]) == [4.0, 2.0, 1.0]
+    assert math.isnan(every[1])
+    assert mean == pytest.approx([7 / 3] * 97)  # any four steps have three values
+    assert axes.get_yscale() == "log"  # like all others
+
+
+def test_a_task_of_which_no_step_shows_anything_has_an_empty_panel():
+    axes = loss_curves([{"step": step, "human_parts": 0.0} for step in (1, 2)], ["human_parts"]).axes[0]
+    assert all(math.isnan(value) for line in axes.lines for value in line.get_ydata())
 
 
 def test_scores_are_drawn_over_the_steps_with_the_reference():

@@ -30,10 +30,12 @@ wanted="$*"
 study few "${four[@]}" "${small[@]}" --methods decoders_only mtlora@rank=16 full single_task
 
 # Every method, the low-rank ones at three ranks. A rate is chosen once per method, for its first row; for it to fit the
-# other ranks too, scale goes by 1 / sqrt(rank), as an update of a higher rank grows faster (arXiv 2312.03732).
-ranks() { printf "$1@rank=%s " 16 4@scale=8 64@scale=2; }
+# other ranks too, scale goes by 1 / sqrt(rank), as an update of a higher rank grows faster (arXiv 2312.03732). MTLoRA's
+# private updates have rank 4 and scale 4 in all rows.
+ranks() { printf "$1@rank=%s " 16 "4@scale=8${2-}" "64@scale=2${2-}"; }
 study methods "${four[@]}" "${small[@]}" --methods decoders_only bitfit ssf vpt vpt@deep=true adapter $(ranks lora) \
-    $(ranks dora) $(ranks lora_per_task) $(ranks mtl_lora) $(ranks mtlora) $(ranks mtlora_plus) full single_task
+    $(ranks dora) $(ranks lora_per_task) $(ranks mtl_lora) $(ranks mtlora @task_scale=4) \
+    $(ranks mtlora_plus @task_scale=4) full single_task
 
 # How shared and private updates meet.
 study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
@@ -41,11 +43,11 @@ study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
 
 # How much of it is private.
 study task_rank "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
-    decoders_only mtlora@rank=16@task_rank={0,2@task_scale=5.66} mtlora@rank=16 mtlora@rank=16@task_rank=16@task_scale=2
+    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank={0,2@task_scale=5.66,16@task_scale=2}
 
 # Only shared (task_rank=0), only private (rank=0), or both.
 study shared_private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
-    decoders_only mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={4,16@task_scale=2} mtlora@rank=16
+    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={4,16@task_scale=2}
 
 # What else must be trained.
 study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decoders_only mtlora@rank=16 \
