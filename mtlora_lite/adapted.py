@@ -4,6 +4,8 @@ A layer whose correction is linear does the work of two, and one with other weig
 those weights into the plain layer, ``unmerge()`` takes them out again, to the bit.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -71,3 +73,14 @@ class Adapted(nn.Module):
         if mode and self.merged:
             raise RuntimeError("The update is merged into the weight: call unmerge() before train().")
         return super().train(mode)
+
+
+def private_names(model: nn.Module, tasks: Sequence[str]) -> set[str]:
+    """Names of the parameters that a single task owns, or of which each task owns a row.
+
+    The former have the task in their name, such as ``decoders.depth.head.0.weight``.
+    """
+    names = {name for name, _ in model.named_parameters() if not set(tasks).isdisjoint(name.split("."))}
+    for name, layer in model.named_modules():
+        names |= {f"{name}.{own}" for own in layer.per_task} if isinstance(layer, Adapted) else set()
+    return names

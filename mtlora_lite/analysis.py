@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlora_lite.adapted import Adapted
+from mtlora_lite.adapted import Adapted, private_names
 from mtlora_lite.lm.adapt import check_adapted
 from mtlora_lite.lora import LoRALinear, MTLoRALinear
 from mtlora_lite.losses import MultiTaskLoss
@@ -97,9 +97,9 @@ def _of_layer(name: str, layer: nn.Module, streams: Sequence[str]) -> Iterator[U
 
 
 def thin_svd(update: Update) -> tuple[Tensor, Tensor, Tensor]:
-    """The singular value decomposition of ΔW = U diag(s) Vᵀ: U (out, r), s (r,), V (in, r)."""
+    """The singular value decomposition of ΔW = U diag(s) Vᵀ: U (out, r), s (r,), V (in, r), r = min(rank, in, out)."""
     left, right = (torch.linalg.qr(matrix.double()) for matrix in (update.up, update.down.t()))
-    u, s, vt = torch.linalg.svd(left.R @ right.R.t())
+    u, s, vt = torch.linalg.svd(left.R @ right.R.t(), full_matrices=False)
     return left.Q @ u, s, right.Q @ vt.t()
 
 
@@ -209,8 +209,12 @@ def gradient_conflict(
     Args:
         model: in the mode it is in; evaluation mode leaves out what is random in training.
         batch: ``image`` and targets, as a data loader gives them.
-        parameters: None: the shared updates (TA), or, where there are none, all that the backbone trains.
+        parameters: None: the shared updates (TA), or, where there are none, all that the backbone trains for more
+            than one task.
         loss_weights: as for ``MultiTaskLoss``; they change the norms, not the cosines.
+
+    Raises:
+        ValueError: there are no such parameters.
 
     Source: Yu et al., NeurIPS 2020, arXiv 2001.06782, definition 1.
     """
@@ -231,7 +235,12 @@ def gradient_conflict(
 
 
 def _shared_parameters(model: MultiTaskModel) -> list[nn.Parameter]:
-    trained = {name: parameter for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
+    private = private_names(model.backbone, model.tasks)
+    trained = {
+        name: parameter
+        for name, parameter in model.backbone.named_parameters()
+        if parameter.requires_grad and parameter.numel() and name not in private
+    }
     shared = [parameter for name, parameter in trained.items() if "lora_ta_" in name] or list(trained.values())
     if not shared:
         raise ValueError(f"A model of method {model.config.method!r} trains nothing that its tasks share.")
@@ -286,5 +295,7 @@ def _pair(model: MultiTaskModel, update: Update) -> tuple[nn.Parameter, nn.Param
 
 @torch.no_grad()
 def _write(pair: tuple[nn.Parameter, nn.Parameter], values: tuple[Tensor, Tensor]) -> None:
-    for parameter, value in zip(pair, values, strict=True):
-        parameter.copy_(value)
+    """Set A and B; where the rank is larger than a layer is wide, zeros fill up what there are no directions for."""
+    (down, up), (new_down, new_up) = pair, values
+    down.copy_(F.pad(new_down, (0, 0, 0, len(down) - len(new_down))))
+    up.copy_(F.pad(new_up, (0, up.shape[1] - new_up.shape[1])))

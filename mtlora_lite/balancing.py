@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mtlora_lite.adapted import private_names
 from mtlora_lite.extras import require
 from mtlora_lite.names import check_known
 
@@ -135,8 +136,7 @@ class Balancer:
 
     Args:
         name: of the aggregator, one of ``BALANCERS``.
-        model: its trained parameters; those with a task in their name, such as ``decoders.depth.head.0.weight``, are
-            that task's, all others are shared.
+        model: its trained parameters; what ``private_names`` names is a task's own, all others are shared.
         tasks: in the order of the losses.
         weighting: whose parameters keep their own gradient, too.
 
@@ -150,8 +150,9 @@ class Balancer:
     ) -> None:
         self.aggregator = build_aggregator(name)
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.private = [p for name, p in trained if not set(tasks).isdisjoint(name.split("."))]
-        self.shared = [p for name, p in trained if set(tasks).isdisjoint(name.split("."))]
+        private = private_names(model, tasks)
+        self.private = [p for name, p in trained if name in private]
+        self.shared = [p for name, p in trained if name not in private]
         self.private += weighting.parameters() if weighting else []
         if not self.shared:
             raise ValueError("There are no gradients to balance: no trained parameter is shared by the tasks.")

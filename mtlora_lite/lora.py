@@ -40,8 +40,8 @@ def low_rank_pair(rank: int, linear: nn.Linear) -> tuple[nn.Parameter, nn.Parame
 
     Rank 0 is no update at all: both are empty.
     """
-    if rank < 0:
-        raise ValueError(f"A low-rank update has a rank from 0 on, not {rank}.")
+    if not isinstance(rank, int) or rank < 0:
+        raise ValueError(f"The rank of a low-rank update is a whole number from 0 on, not {rank}.")
     weight = linear.weight
     down = nn.Parameter(weight.new_empty(rank, linear.in_features))
     up = nn.Parameter(weight.new_zeros(linear.out_features, rank))

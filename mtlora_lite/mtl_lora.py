@@ -318,5 +318,5 @@ def share_task_ids(model: nn.Module) -> TaskIds:
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"An update per task needs a {name} of at least 1, got {value}.")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"An update per task needs a whole {name} of at least 1, got {value}.")

@@ -1,6 +1,7 @@
 """What Δm is relative to: results of single-task models, one's own or published, always with where they are from."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -137,7 +138,12 @@ def check_comparable(reference: Reference, metrics: Mapping[str, str], protocol:
             f"The reference ({reference.source}) was scored by the {reference.protocol} protocol, this run by the "
             f"{protocol} protocol: choose protocol={reference.protocol}, or another reference."
         )
-    reference.scores_of(metrics)
+    scores = reference.scores_of(metrics)
+    if useless := [task for task, score in scores.items() if not score or not math.isfinite(score)]:
+        raise ValueError(
+            f"The reference ({reference.source}) has no score above 0 for {', '.join(useless)}, so nothing can be "
+            "relative to it: train it for longer, or take another reference."
+        )
     for task, name in metrics.items():
         if reference.metrics[task] != name:
             raise ValueError(

@@ -69,7 +69,7 @@ def test_the_thin_decomposition_is_that_of_the_dense_update(model):
         torch.testing.assert_close(u * values @ v.t(), delta, atol=1e-6, rtol=1e-5)
         expected = torch.linalg.svdvals(delta)
         torch.testing.assert_close(values, expected[: len(values)], atol=1e-6, rtol=1e-5)
-        assert expected[len(values) :].max() < 1e-6
+        assert (expected[len(values) :] < 1e-6).all()
         torch.testing.assert_close(u.t() @ u, torch.eye(len(values), dtype=torch.float64))
         torch.testing.assert_close(v.t() @ v, torch.eye(len(values), dtype=torch.float64))
 
@@ -160,6 +160,30 @@ def test_private_parameters_are_no_ground_for_conflict(model):
     assert found.cosine.loc["sal", "depth"] == 0
 
 
+def test_where_the_shared_rank_is_zero_the_rest_of_what_is_shared_is_compared():
+    torch.manual_seed(0)
+    model = ml.build_model(
+        backbone="swin_scenes_tiny", tasks=TASKS, img_size=64, pretrained=False, rank=0, task_rank=RANKS, scale=1.7,
+        decoder_options={"expansion": 1},
+    ).eval()  # fmt: skip
+    found = gradient_conflict(model, batch())
+    shared = [p for name, p in model.backbone.named_parameters() if p.requires_grad and "lora_" not in name]
+    expected = gradient_conflict(model, batch(), shared)
+    assert (found.norm > 0).all()
+    assert found.cosine.equals(expected.cosine)
+
+
+def test_a_lora_per_task_has_nothing_on_which_tasks_could_pull():
+    with pytest.raises(ValueError, match="trains nothing that its tasks share"):
+        gradient_conflict(per_task_model("lora_per_task"), batch())
+
+
+def test_what_each_task_weighs_for_itself_is_no_ground_for_conflict():
+    model = per_task_model("mtl_lora")
+    shared = [p for name, p in model.backbone.named_parameters() if name.endswith(("lora_A", "lora_B"))]
+    assert gradient_conflict(model, batch()).norm.equals(gradient_conflict(model, batch(), shared).norm)
+
+
 def test_cut_to_its_whole_rank_a_model_is_what_it_was(model):
     images = batch()["image"]
     with torch.no_grad():
@@ -180,6 +204,26 @@ def test_cut_updates_are_the_nearest_of_their_rank_and_come_back_bit_by_bit(mode
                 dense(model, update), expected[update.layer, update.stream], atol=1e-6, rtol=1e-5
             )
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_an_update_of_a_rank_above_a_layers_width_is_read_and_cut_like_any_other():
+    """Rank 64 is the default, and the embedded Swin begins 32 wide."""
+    torch.manual_seed(0)
+    model = ml.build_model(
+        "lora", backbone="swin_scenes_tiny", tasks=("sal",), img_size=64, pretrained=False, rank=64, scale=1.7,
+        targets=("qkv",), decoder_options={"expansion": 1},
+    ).eval()  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if "lora_ta_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    test_the_thin_decomposition_is_that_of_the_dense_update(model)
+    wide = updates(model)[0]
+    u, values, v = thin_svd(wide)
+    assert len(wide.down) == 64 > len(values) == u.shape[1] == v.shape[1] == 32
+    before, best = dense(model, wide), (u[:, :5] * values[:5]) @ v[:, :5].t()
+    with truncated(model, 5):
+        torch.testing.assert_close(dense(model, wide), best, atol=1e-5, rtol=1e-4)
+    assert torch.equal(dense(model, wide), before)
 
 
 def test_only_the_streams_that_are_named_are_cut(model):

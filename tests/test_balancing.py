@@ -160,6 +160,32 @@ def test_in_a_model_the_private_updates_and_decoders_are_private_and_the_rest_is
     assert all(p.grad is not None for p in balancer.shared)
 
 
+def test_rows_that_a_task_owns_of_a_shared_tensor_keep_their_own_gradient():
+    """In MTL-LoRA Λ and the mixture have a row per task: PCGrad would put other tasks' gradients into it."""
+    torch.manual_seed(0)
+    model = ml.build_model(
+        "mtl_lora", backbone="swin_scenes_tiny", tasks=TASKS, img_size=64, pretrained=False, rank=3, num_up=2,
+        scale=1.7, dropout=0.0, drop_path=0.0,
+    )  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    images = torch.randn(2, 3, 64, 64)
+
+    def losses():
+        return [value.square().mean() for value in model.eval()(images).values()]
+
+    torch.stack(losses()).sum().backward()
+    own = {name: p.grad.clone() for name, p in model.named_parameters() if name.endswith(("lora_lambda", "lora_mix"))}
+    assert own
+    model.zero_grad()
+    balancer = Balancer("pcgrad", model, TASKS)
+    balancer.backward(losses())
+    balancer.finish()
+    for name, grad in own.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, grad, atol=1e-6, rtol=1e-4)
+
+
 def test_an_unknown_balancer_or_nothing_shared_is_said(toy):
     with pytest.raises(ValueError, match=r"Unknown balancer 'PC-Grad'\. .*pcgrad, upgrad"):
         Balancer("PC-Grad", toy, TASKS)

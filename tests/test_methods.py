@@ -345,6 +345,16 @@ def test_an_adapter_is_a_perceptron_around_which_the_output_passes():
         AdapterLinear(nn.Linear(7, 6), 0)
 
 
+def test_bitfit_trains_every_bias_of_swin_v2_also_those_beside_the_weights_of_qkv():
+    with torch.device("meta"):
+        model = ml.build_model(
+            "bitfit", backbone="swinv2_tiny_window8_256", tasks=("sal",), img_size=256, pretrained=False
+        )
+    trained = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
+    assert "layers.0.blocks.1.attn.q_bias" in trained
+    assert trained == {name for name, _ in model.backbone.named_parameters() if name.split(".")[-1].endswith("bias")}
+
+
 @pytest.mark.parametrize(
     ("base", "shape", "channels"),
     [

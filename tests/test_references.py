@@ -57,6 +57,10 @@ def test_what_cannot_be_compared_is_refused():
     edges = Reference({"edge": 40.0}, {"edge": "F_1px"}, "paper", "elsewhere")
     with pytest.raises(ValueError, match="has F_1px of edge, this run odsF: set boundary alike"):
         gain_over(edges, {"edge": {"F_1px": 40.0, "odsF": 44.0}}, "paper")
+    for useless in (0.0, None, float("nan")):
+        failed = Reference({"sal": useless}, {"sal": "mIoU"}, "paper", "elsewhere")
+        with pytest.raises(ValueError, match="has no score above 0 for sal, so nothing can be relative to it"):
+            gain_over(failed, results({"sal": 60.0}), "paper")
     only = {"sal": 62.35 * 1.1}
     assert (
         gain_over(PAPER, results(only), "paper") == pytest.approx(10) == pytest.approx(ml.delta_m(only, {"sal": 62.35}))

@@ -7,24 +7,29 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 import mtlora_lite as ml
 from mtlora_lite.cli import main
 from mtlora_lite.config import Setting, build_from_config, validation_set
+from mtlora_lite.datasets import write_pascal_mt
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.methods import METHODS
 from mtlora_lite.model import MultiTaskModel
-from mtlora_lite.study.bootstrap import image_states, tabulate, weighted_headline
+from mtlora_lite.study.bootstrap import better, image_states, tabulate, weighted_headline
+from mtlora_lite.study.cost import device_name
 from mtlora_lite.study.grid import choose_lr, compare
 from mtlora_lite.study.rows import read_rows
 from mtlora_lite.study.settings import CompareConfig, Run
-from mtlora_lite.study.tables import Results, format_table
+from mtlora_lite.study.tables import Results, _page, format_table
 
 TASKS = ("sal", "depth")
 RANDOM = "@pretrained=false"
@@ -118,6 +123,35 @@ def test_the_command_prints_the_table_of_what_is_there(config, table, capsys):
         assert f"{values['delta_m']:+.1f} [{values['delta_m low']:+.1f}, {values['delta_m high']:+.1f}]" in line
 
 
+def test_what_may_differ_without_another_result_is_no_other_setting(config):
+    """A folder that was moved, or a path written otherwise, is the same folder."""
+    again = config.out.parent / ".." / config.out.parent.name / config.out.name
+    moved = CompareConfig(**SMALL | {"workers": 1}, out=again)
+    before = result_files(config.out)
+    compare(moved)
+    assert result_files(config.out) == before
+
+
+def test_another_split_for_the_table_is_scored_and_nothing_is_trained_again(tmp_path):
+    data = write_pascal_mt(tmp_path / "PASCAL_MT", {"train": 8, "val": 4, "test": 4}, size=64)
+    lists = data / "ImageSets/Context"
+    (lists / "others.txt").write_text("\n".join(reversed((lists / "val.txt").read_text().split()[:3])) + "\n")
+    one = {"methods": ROWS[:1], "baseline": ROWS[0], "options": {}, "lrs": (1e-3,), "seeds": 1}
+    config = CompareConfig(**SMALL | one | {"data": str(data)}, out=tmp_path / "runs")
+    other = dataclasses.replace(config, table_split="others")
+    first = compare(config).scores
+    trained = {path: path.read_bytes() for name in ("log.jsonl", "model/*") for path in config.out.glob(f"*/{name}")}
+    second = compare(other).scores
+    assert {path: path.read_bytes() for path in trained} == trained
+    assert not first.equals(second)
+    run = Run(config.rows[0], TASKS, 1e-3, 0).config(config)
+    held_out = validation_set(dataclasses.replace(run, val_split="others"))
+    assert len(held_out) == 3
+    expected = ml.headline(evaluate(MultiTaskModel.from_pretrained(run.out / "model"), held_out))
+    assert {task: second.loc[ROWS[0], task] for task in TASKS} == pytest.approx(expected, rel=1e-5)
+    assert compare(config).scores.equals(first)
+
+
 # ------------------------------------------------------------------------------------------------ how rates are chosen
 
 
@@ -139,6 +173,46 @@ def test_a_metric_where_lower_is_better_counts_that_way(config, tmp_path):
         path = Run(config.rows[3], ("depth",), lr, 0).config(copied).out / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"val": {"depth": {"rmse": rmse}}}))
     assert choose_lr(config.rows[3], ("depth",), copied) == 1e-2
+
+
+def test_a_rate_at_which_the_loss_ran_away_is_kept_as_such_and_not_chosen(config, tmp_path):
+    hot = CompareConfig(**SMALL | {"lrs": (1e18, 1e-3), "methods": ROWS[1:2], "baseline": ROWS[1], "seeds": 1},
+                        out=Path(shutil.copytree(config.out, tmp_path / "copy")))  # fmt: skip
+    results = compare(hot)
+    assert results.lrs == {ROWS[1]: 1e-3}
+    folder = Run(hot.rows[0], TASKS, 1e18, 0).config(hot).out
+    assert "loss is nan on the images" in json.loads((folder / "result.json").read_text())["diverged"]
+    before = result_files(hot.out)
+    compare(hot)
+    assert result_files(hot.out) == before
+    with pytest.raises(ValueError, match=r"has scores for sal, depth at none of the rates 1e\+18: its loss ran away"):
+        compare(dataclasses.replace(hot, lrs=(1e18,)))
+
+
+def scored_at(config, row, scores):
+    """Write scores of depth on the tuning split for the rates of a comparison: {rate: rmse}."""
+    for lr, rmse in scores.items():
+        path = Run(row, ("depth",), lr, 0).config(config).out / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"val": {"depth": {"rmse": rmse}}}))
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"), [((None, 2.0), 1e-2), ((3.0, None), 1e-3), ((0.0, 2.0), 1e-3), ((2.0, 0.0), 1e-2)]
+)
+def test_a_score_that_does_not_exist_is_not_chosen_and_none_is_relative_to_zero(config, tmp_path, scores, chosen):
+    copied = CompareConfig(**SMALL, out=Path(shutil.copytree(config.out, tmp_path / "copy")))
+    scored_at(copied, config.rows[3], dict(zip(config.lrs, scores, strict=True)))
+    assert choose_lr(config.rows[3], ("depth",), copied) == chosen
+
+
+def test_a_seed_that_ran_away_is_named(config, tmp_path):
+    copied = CompareConfig(**SMALL, out=Path(shutil.copytree(config.out, tmp_path / "copy")))
+    lr = json.loads((config.out / "table.json").read_text())["lr"][ROWS[0]]
+    path = Run(config.rows[0], TASKS, lr, 1).config(copied).out / "result.json"
+    path.write_text(json.dumps({"diverged": "The loss of depth is not finite."}))
+    said = rf"decoders_only\S* has no scores, as its loss ran away at the rate {lr:g} with seed 1: The loss of depth"
+    with pytest.raises(ValueError, match=said):
+        compare(copied)
 
 
 def test_what_a_comparison_has_of_its_own_is_no_setting_of_its_runs():
@@ -166,6 +240,9 @@ def test_an_image_drawn_twice_counts_twice(model, scored):
     scored.ids = [image for image, weight in zip(list(scored.ids), weights, strict=True) for _ in range(weight)]
     whole = ml.headline(evaluate(model, scored, batch_size=1))
     assert weighted_headline(metrics, states, weights) == pytest.approx(whole, rel=1e-6)
+
+
+COST = {"trainable": 1_234_567, "step ms": 1.4, "memory MB": 2.4, "predict ms": 3.4}
 
 
 def states_like(scores, seeds=2, images=40, spread=0.0, seed=0):
@@ -229,8 +306,7 @@ def test_one_seed_has_no_spread_and_the_table_shows_none():
     )
     scores, better = tabulate(states, config)
     assert np.isnan(scores.loc["decoders_only", "depth std"])
-    cost = {"trainable": 1_234_567, "step ms": 1.4, "memory MB": 2.4, "predict ms": 3.4}
-    text = format_table(Results(scores, better, {"decoders_only": cost}, {}), config.tasks)
+    text = format_table(Results(scores, better, {"decoders_only": COST}, {}), config.tasks)
     assert "2.00" in text
     assert "1.23" in text
     assert "nan" not in text
@@ -246,6 +322,55 @@ def test_how_often_one_is_better_than_another():
     assert better.loc["full", "mtlora"] == 1
     assert better.loc["decoders_only", "full"] == 0
     assert better.loc["mtlora", "decoders_only"] == better.loc["mtlora", "mtlora"] == 0.5
+
+
+def test_a_draw_without_a_score_counts_for_neither():
+    draws = pd.DataFrame({"one": [1.0, 2.0, np.nan, 3.0], "other": [0.0, 5.0, 1.0, 2.0]})
+    share = better(draws)
+    assert share.loc["one", "other"] == pytest.approx(2 / 3)
+    assert share.loc["other", "one"] == pytest.approx(1 / 3)
+
+
+def test_classes_are_those_of_the_data_set(tmp_path):
+    """NYUD has 40: its labels were refused as PASCAL's 21."""
+
+    class Rooms(Dataset):
+        name = "nyud"
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            generator = torch.Generator().manual_seed(index)
+            labels = torch.randint(0, 40, (1, 64, 64), generator=generator)
+            return {"image": torch.randn(3, 64, 64, generator=generator), "semseg": labels, "meta": {"id": str(index)}}
+
+    model = ml.build_model(
+        "decoders_only", backbone="swin_scenes_tiny", tasks=("semseg",), img_size=64, pretrained=False,
+        channels={"semseg": 40},
+    )  # fmt: skip
+    states, scores = image_states(model, Rooms())
+    config = CompareConfig(
+        tasks=("semseg",), methods=("decoders_only",), baseline="decoders_only", seeds=1, replicates=3
+    )
+    table, _ = tabulate({"decoders_only": [states]}, config, "nyud")
+    assert table.loc["decoders_only", "semseg"] == pytest.approx(ml.headline(scores)["semseg"], rel=1e-6)
+
+
+def test_three_seeds_give_an_interval_from_the_lowest_to_the_highest_and_the_page_says_so():
+    """Where seeds decide, its ends are theirs, which hold the median of many seeds in three of four cases."""
+    factors, base = np.array([0.9, 1.2, 1.05]), states_like(2.0, seeds=3)
+    moved = [
+        {"depth": s["depth"] | {"squares": s["depth"]["squares"] * f**2}} for s, f in zip(base, factors, strict=True)
+    ]
+    states = {"decoders_only": base, "mtlora": moved}
+    config = CompareConfig(tasks=("depth",), methods=tuple(states), baseline="decoders_only", replicates=600)
+    row = tabulate(states, config)[0].loc["mtlora"]
+    assert (row["delta_m low"], row["delta_m high"]) == pytest.approx((-20, 10), abs=1e-6)
+    results = Results(*tabulate(states, config), {row: {**COST, "trainable": 1} for row in states}, {})
+    text = "\n".join(_page(results, config))
+    assert "Over 3 seeds it is too narrow" in text
+    assert "it holds the truth in 75 % of cases and not in 95" in text
 
 
 # ------------------------------------------------------------------------------------------------ rows, costs, pages
@@ -270,6 +395,7 @@ def test_a_row_says_what_it_is_given():
         "mtlora@rnk=3": "mtlora has no option 'rnk'. Did you mean 'rank'? A row may set rank, task_rank",
         "mtlora@rank": "An option is written KEY=VALUE, got 'rank'.",
         "mtlora@combine=sum": "Unknown combine mode 'sum'.",
+        "adapter@ratio=0": "The ratio of adapters is a number above 0, or one per stage; got 0.",
         "mtlora@steps=3": "'mtlora@steps=3': mtlora has no option 'steps'.",
         "mtlora@decoder=apss": "Unknown decoder 'apss'. There are: hrnet",
     }.items(),
@@ -277,6 +403,55 @@ def test_a_row_says_what_it_is_given():
 def test_a_row_that_cannot_be_is_refused_at_once(row, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         CompareConfig(methods=(row,), baseline=row)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    {
+        "lora@rank=-3": "The rank of a low-rank update is a whole number from 0 on, not -3.",
+        "lora@rank=2.5": "The rank of a low-rank update is a whole number from 0 on, not 2.5.",
+        "lora@rank=four": "rank['qkv'] is one number or one per stage: the backbone has 4 stages, got ('four',",
+        "lora@rank=null": "is one number or one per stage",
+        "mtl_lora@rank=2.5": "An update per task needs a whole rank of at least 1, got 2.5.",
+        'lora@targets=["foo"]': "foo",
+        'lora@train=["foo"]': "Unknown group 'foo' in train",
+        "lora@backbone=swin_foo": "swin_foo",
+        'decoders_only@decoder_options={"x":1}': "'x'",
+        "lora@dropout=7": "between 0 and 1",
+        "mtlora_plus@backbone=pvt_v2_scenes_tiny": "mtlora_plus",
+        "full@balance=pcgrad": "torchjd",
+    }.items(),
+)
+def test_a_row_that_cannot_be_built_is_refused_before_the_others_are_trained(row, said, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    config = CompareConfig(**SMALL | {"methods": (ROWS[0], row), "options": {}}, out=tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f"The row {row} cannot be built: ")) as error:
+        compare(config)
+    assert said in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changed", ["tune_split", "table_split", "train_split"])
+def test_images_serve_one_purpose_alone(changed):
+    other = {"tune_split": "test", "table_split": "train", "train_split": "val"}[changed]
+    with pytest.raises(ValueError, match="need images of their own, or the tables flatter whoever chose best on them"):
+        CompareConfig(**{changed: other})
+
+
+def test_rows_of_other_images_are_no_comparison():
+    with pytest.raises(ValueError, match="single_task would leave out other images for each task"):
+        CompareConfig(on_error="skip")
+    CompareConfig(on_error="skip", methods=("mtlora", "full"), baseline="full")  # all of their runs have all tasks
+
+
+def test_weights_of_a_rows_own_losses_go_to_the_runs_that_have_them():
+    row = 'single_task@loss_weights={"depth":0.2}'
+    config = CompareConfig(tasks=TASKS, methods=(row,), baseline=row)
+    runs = [Run(config.rows[0], tasks, 1e-3, 0).config(config) for tasks in config.rows[0].parts(TASKS)]
+    assert [run.loss_weights for run in runs] == [{}, {"depth": 0.2}]
+    wrong = row.replace("depth", "edge")
+    with pytest.raises(ValueError, match="loss_weights names 'edge', but the tasks are sal"):
+        CompareConfig(tasks=TASKS, methods=(wrong,), baseline=wrong)
 
 
 def test_an_option_that_no_row_has_is_refused():
@@ -289,6 +464,7 @@ def test_costs_are_those_of_the_model_and_add_up_over_models(config, table):
     for row in ROWS[:3]:
         folder = next(config.out.glob(f"{row.replace('@', '-')}-sal-depth-*seed0"))
         kept = json.loads((folder / "cost.json").read_text())
+        assert kept.pop("device") == device_name()
         assert {name: rows[row][name] for name in kept} == kept
         model = MultiTaskModel.from_pretrained(folder / "model")
         assert kept["trainable"] == ml.parameter_report(model).loc["total", "trainable"]
@@ -297,6 +473,16 @@ def test_costs_are_those_of_the_model_and_add_up_over_models(config, table):
     reports = [ml.parameter_report(MultiTaskModel.from_pretrained(folder / "model")) for folder in folders]
     assert rows[ROWS[3]]["trainable"] == sum(report.loc["total", "trainable"] for report in reports)
     assert rows[ROWS[1]]["memory MB"] > rows[ROWS[0]]["memory MB"]  # a frozen backbone keeps nothing
+    costs = [next(config.out.glob(f"single*-{task}-*seed0/cost.json")) for task in TASKS]
+    each = [json.loads(path.read_text())["memory MB"] for path in costs]
+    assert rows[ROWS[3]]["memory MB"] == max(each) < sum(each)  # one is trained after another
+
+
+def test_what_was_measured_on_another_machine_is_measured_again(config, table, tmp_path):
+    copied = CompareConfig(**SMALL, out=Path(shutil.copytree(config.out, tmp_path / "copy")))
+    path = Run(config.rows[0], TASKS, table["lr"][ROWS[0]], 0).config(copied).out / "cost.json"
+    path.write_text(json.dumps({"device": "Some GPU", "trainable": 1, "step ms": 1, "memory MB": 1, "predict ms": 1}))
+    assert compare(copied).cost[ROWS[0]]["trainable"] == table["rows"][ROWS[0]]["trainable"]
 
 
 def test_the_page_says_how_it_was_made_and_shows_what_is_there(config):

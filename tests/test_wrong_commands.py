@@ -55,7 +55,7 @@ WRONG = {
     "predict": "No photo given.",
     "predict nothing.jpg --checkpoint nowhere": "nowhere holds no saved model",
     "params --method lroa": "Unknown method 'lroa'.",
-    "params --method mtlora --options rank=-1": "A low-rank update has a rank from 0 on, not -1.",
+    "params --method mtlora --options rank=-1": "The rank of a low-rank update is a whole number from 0 on, not -1.",
     "compare --methods mtlora --baseline full": "The baseline 'full' is not among the rows mtlora.",
     "compare --methods lroa": "Unknown method 'lroa'.",
     "export": "Say what to write. Forms: --to merged, onnx",

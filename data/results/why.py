@@ -34,7 +34,8 @@ from mtlora_lite.viz import save_png
 
 HERE = Path(__file__).parent
 SHARING = ("mtlora@rank=16", "lora@rank=16", "full")  # rows whose tasks train something together
-RANKS = ("mtlora@rank=4", "mtlora@rank=16", "mtlora@rank=64")
+RANKS = ("mtlora@rank=4@scale=8@task_scale=4", "mtlora@rank=16", "mtlora@rank=64@scale=2@task_scale=4")
+FOUR = ("semseg", "human_parts", "sal", "normals")
 SPLIT, BATCHES, SEEDS = "test", 8, 3
 
 Record = dict[str, Any]
@@ -45,7 +46,7 @@ def main(runs: Path) -> None:
     rates = json.loads((HERE / "methods/table.json").read_text())["lr"]
     found: dict[str, list[Record]] = {"conflict": [], "updates": [], "overlap": [], "without": []}
     for row, seed in tqdm([(row, seed) for row in dict.fromkeys(SHARING + RANKS) for seed in range(SEEDS)]):
-        (folder,) = runs.glob(f"{row.replace('@', '-')}-*-lr{rates[row]:g}-seed{seed}")
+        folder = runs / f"{row.replace('@', '-')}-{'-'.join(FOUR)}-lr{rates[row]:g}-seed{seed}"
         config = TrainConfig(**read_options(folder / "config.json") | {"val_split": SPLIT})
         model, images = ml.MultiTaskModel.from_pretrained(folder / "model"), validation_set(config)
         measured = {}

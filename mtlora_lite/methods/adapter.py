@@ -11,6 +11,7 @@ weight: this method has no merged form.
 Source: Houlsby et al., ICML 2019, arXiv 1902.00751, sec. 2; after the MLP alone: Pfeiffer et al., EACL 2021.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -48,6 +49,9 @@ class AdapterOptions:
         if not self.after or not set(self.after) <= set(PLACES):
             given = ", ".join(self.after) or "nothing"
             raise ValueError(f"Adapters stand after {' and '.join(PLACES)}, or one of them; got {given}.")
+        ratios = self.ratio if isinstance(self.ratio, Sequence) else [self.ratio]
+        if not all(isinstance(ratio, (int, float)) and ratio > 0 for ratio in ratios):
+            raise ValueError(f"The ratio of adapters is a number above 0, or one per stage; got {self.ratio}.")
 
 
 class AdapterLinear(Adapted):

@@ -33,4 +33,4 @@ def count(backbone: Backbone, tasks: tuple[str, ...], options: BitFitOptions) ->
 
 
 def _learns(backbone: Backbone, name: str, options: BitFitOptions) -> bool:
-    return name.endswith(".bias") or backbone.parameter_group(name) in options.train
+    return name.endswith("bias") or backbone.parameter_group(name) in options.train

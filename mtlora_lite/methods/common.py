@@ -14,8 +14,8 @@ PerTarget = PerStage | Mapping[str, PerStage]
 
 def per_stage(value: PerStage, num_stages: int, what: str) -> tuple[float, ...]:
     """One number per stage out of one number or a sequence of ``num_stages``; anything else is a ``ValueError``."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * num_stages
-    if len(values) != num_stages:
+    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * num_stages
+    if len(values) != num_stages or not all(isinstance(each, (int, float)) for each in values):
         raise ValueError(f"{what} is one number or one per stage: the backbone has {num_stages} stages, got {values}.")
     return values
 

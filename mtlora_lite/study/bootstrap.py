@@ -22,7 +22,7 @@ States = dict[str, dict[str, np.ndarray]]  # {task: {state: (images, size)}}
 
 def image_states(model: MultiTaskModel, dataset, protocol: str = "standard") -> tuple[States, Scores]:
     """The sums that every metric is made of, one row per image (resampling images adds up rows), and the scores."""
-    metrics = build_metrics(model.tasks, protocol=protocol)
+    metrics = build_metrics(model.tasks, dataset=getattr(dataset, "name", "pascal"), protocol=protocol)
     collected: dict[str, dict[str, list]] = {}
 
     def collect(logits, targets) -> None:
@@ -55,19 +55,22 @@ def weighted_headline(metrics: MetricSet, states: States, weights: np.ndarray) -
     return headline(metrics.compute())
 
 
-def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tabulate(
+    states: Mapping[str, list[States]], config: CompareConfig, dataset: str = "pascal"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the rows score, and how sure it is that one is better than another.
 
     Args:
         states: {row: the states of every seed}.
         config: the comparison.
+        dataset: the name of the data set, as ``build_metrics`` knows it.
 
     Returns:
         Per row the mean and standard deviation over seeds of every task, and Δm over the baseline with its interval;
         and, row against row, the share of replicates in which the first has the higher Δm (a tie is half). Each
         replicate of the paired bootstrap draws images and seeds with replacement, the same ones for all rows.
     """
-    metrics = build_metrics(config.tasks, protocol=config.protocol)
+    metrics = build_metrics(config.tasks, dataset=dataset, protocol=config.protocol)
     images = len(next(iter(next(iter(states.values()))[0][config.tasks[0]].values())))
     seeds = len(next(iter(states.values())))
 
@@ -94,10 +97,13 @@ def tabulate(states: Mapping[str, list[States]], config: CompareConfig) -> tuple
 
 
 def better(replicates: pd.DataFrame) -> pd.DataFrame:
-    """Row against row, the share of replicates (replicates x rows) in which the first is above the second."""
+    """Row against row, the share of replicates (replicates x rows) in which the first is above the second.
+
+    One in which a metric does not exist, such as the mIoU of a class that was not drawn, counts for neither.
+    """
     values = replicates.to_numpy()  # (replicates, rows)
     above = values[:, :, None] - values[:, None, :]
-    share = ((above > 0) + 0.5 * (above == 0)).mean(0)
+    share = np.nanmean(np.where(np.isnan(above), np.nan, (above > 0) + 0.5 * (above == 0)), axis=0)
     return pd.DataFrame(share, replicates.columns, replicates.columns)
 
 

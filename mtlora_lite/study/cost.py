@@ -1,8 +1,9 @@
 """What a run costs: trained parameters, the time and memory of a training step, the time of a prediction.
 
 Times are medians: on a CPU of processor time with one thread, which other programs disturb little, on a GPU of wall
-time. Memory is what a step needs beside the weights: what autograd keeps between forward and backward on a CPU, or the
-peak above what was there before on a GPU, and gradients and the optimiser's two averages of every trained number.
+time. Memory is what a step needs beside the weights: on a CPU what autograd keeps between forward and backward, and
+gradients and the optimiser's two averages of every trained number; on a GPU the peak above what was there before, with
+gradients in it, and the two averages.
 """
 
 import time
@@ -19,7 +20,12 @@ from mtlora_lite.transforms import collate
 
 COST_FILE = "cost.json"
 ROUNDS = 5
-ADAM = 3  # numbers held beside each trained one: its gradient and two averages
+AVERAGES = 2  # that the optimiser holds of each trained number
+
+
+def device_name() -> str:
+    """Where runs are trained and measured: the GPU by its name, or CPU."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def measure(config: TrainConfig) -> dict[str, float]:
@@ -45,9 +51,9 @@ def measure(config: TrainConfig) -> dict[str, float]:
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     record = {"trainable": sum(parameter.numel() for parameter in trained), "step ms": _milliseconds(step, device)}
-    kept = peak_bytes(step) if device == "cuda" else kept_bytes(model, step)
-    bytes_per_parameter = ADAM * trained[0].element_size()
-    record["memory MB"] = (kept + bytes_per_parameter * record["trainable"]) / 1e6
+    size = trained[0].element_size() * record["trainable"]
+    kept = peak_bytes(step) if device == "cuda" else kept_bytes(model, step) + size
+    record["memory MB"] = (kept + AVERAGES * size) / 1e6
     model.eval().merge()
     with torch.inference_mode():
         record["predict ms"] = _milliseconds(lambda: model(batch["image"]), device)

@@ -10,6 +10,8 @@ from typing import Any
 from mtlora_lite.config import Setting, TrainConfig
 from mtlora_lite.study.rows import Row, read_rows
 
+SAVE_EVERY = 500  # steps between checkpoints, for whoever compares runs of days
+
 
 @dataclass(frozen=True)
 class CompareConfig(Setting):
@@ -50,8 +52,23 @@ class CompareConfig(Setting):
             raise ValueError("A comparison takes at least one learning rate, seed, job and replicate.")
         if self.boundary:
             raise ValueError("Comparisons resample images, for which edges are scored by F_1px: leave boundary off.")
+        self._check_splits(rows)
         for row in rows:
             Run(row, row.parts(self.tasks)[0], self.lrs[0], 0).config(self)
+
+    def _check_splits(self, rows: list[Row]) -> None:
+        splits = {name: getattr(self, name) for name in ("train_split", "tune_split", "table_split")}
+        if len(set(splits.values())) < len(splits):
+            given = ", ".join(f"{name} {split}" for name, split in splits.items())
+            raise ValueError(
+                "Training, the choice of learning rates and the tables need images of their own, or the tables flatter "
+                f"whoever chose best on them; given: {given}. A split may be any list of ids: hold one out."
+            )
+        if self.on_error == "skip" and any(len(row.parts(self.tasks)) > 1 for row in rows):
+            raise ValueError(
+                "single_task would leave out other images for each task, so that rows could not be compared image by "
+                "image: take broken ones off the lists, and leave on_error at raise."
+            )
 
     @property
     def rows(self) -> list[Row]:
@@ -71,6 +88,8 @@ class Run:
     def config(self, compare: CompareConfig) -> TrainConfig:
         """The run as the engine takes it."""
         name = re.sub(r"[^\w.=]+", "-", self.row.name).strip("-")
+        weights = self.row.own.get("loss_weights", compare.loss_weights)
+        elsewhere = set(compare.tasks) - set(self.tasks)
         shared = {field.name: getattr(compare, field.name) for field in dataclasses.fields(Setting)}
         own = {
             "out": compare.out / f"{name}-{'-'.join(self.tasks)}-lr{self.lr:g}-seed{self.seed}",
@@ -81,6 +100,7 @@ class Run:
             "lr": self.lr,
             "seed": self.seed,
             "trackers": (),
-            "loss_weights": {task: weight for task, weight in compare.loss_weights.items() if task in self.tasks},
+            "save_every": SAVE_EVERY,
         }
-        return TrainConfig(**shared | own | self.row.own)
+        weights = {task: weight for task, weight in weights.items() if task not in elsewhere}
+        return TrainConfig(**shared | own | self.row.own | {"loss_weights": weights})
