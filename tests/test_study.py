@@ -26,6 +26,7 @@ from mtlora_lite.methods import METHODS
 from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.study.bootstrap import better, image_states, tabulate, weighted_headline
 from mtlora_lite.study.cost import device_name
+from mtlora_lite.study.figures import pareto
 from mtlora_lite.study.grid import choose_lr, compare
 from mtlora_lite.study.rows import read_rows
 from mtlora_lite.study.settings import CompareConfig, Run
@@ -500,6 +501,21 @@ def test_the_page_says_how_it_was_made_and_shows_what_is_there(config):
         json.loads((config.out / "table.json").read_text())["rows"][ROWS[2]]["delta_m"], rel=1e-4
     )
     assert list(pd.read_csv(config.out / "better.csv", index_col="row").columns) == list(ROWS)
+
+
+def test_rows_that_differ_only_in_numbers_are_joined_in_the_figure_and_say_which():
+    names = ("mtlora@rank=16", "mtlora@rank=4@scale=8@task_scale=4", "mtlora@rank=16@combine=addition",
+             "mtlora@rank=16@combine=matrixv2", "mtlora@rank=16@train=[]", "full")  # fmt: skip
+    table = pd.DataFrame(
+        {"trainable": [3e6, 1e6, 2e6, 4e6, 5e6, 9e6], "delta_m": range(6), "delta_m low": -1, "delta_m high": 7}, names
+    )
+    (axes,) = pareto(table, "full").axes
+    curves = [container.lines[0] for container in axes.containers]
+    assert [list(curve.get_xdata()) for curve in curves] == [[1, 3], [2], [4], [5], [9]]
+    words = {text.get_text() for text in axes.texts}
+    assert words == {"rank=4", "rank=16", "rank=16, combine=addition", "rank=16, combine=matrixv2", "rank=16, train=[]"}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora", "full"]
+    assert len({curve.get_color() for curve in curves[:4]}) == 1
 
 
 FAKE = """#!/usr/bin/env python3

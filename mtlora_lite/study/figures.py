@@ -22,7 +22,7 @@ MARKERS = "osD^vPX"
 
 
 def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
-    """Δm over trained parameters, with intervals; rows that differ only in a value, such as the rank, are joined.
+    """Δm over trained parameters, with intervals; rows that differ only in numbers, such as the rank, are joined.
 
     Args:
         table: per row ``trainable`` (numbers), ``delta_m`` and its ``low`` and ``high``, in percent.
@@ -43,16 +43,25 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
             ms=8, lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        given = [row.partition("@")[2].replace("@", ", ") for row in rows.index]
-        labels += zip(given, millions, gain, strict=True)
+        labels += zip(map(_label_of, rows.index), millions, gain, strict=True)
     _label(axes, labels)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
 
 
 def _family(row: str) -> str:
-    """What rows share that differ only in a value, such as the rank: method and names of what they are given."""
-    return re.sub("=[^@]*", "", row)
+    """What rows share that differ only in numbers: the method, and what they are given beside the numbers' values."""
+    return re.sub(r"=[\d.]+(?=@|$)", "", _without_scales(row))
+
+
+def _label_of(row: str) -> str:
+    """What a row is given, in words for a figure."""
+    return _without_scales(row).partition("@")[2].replace("@", ", ")
+
+
+def _without_scales(row: str) -> str:
+    """A row without the factors of its updates: they go with the ranks."""
+    return re.sub(r"@(task_)?scale=[\d.]+", "", row)
 
 
 def published(axes: "Axes | None" = None) -> "Figure":
