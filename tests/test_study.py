@@ -513,8 +513,8 @@ def test_rows_that_differ_only_in_numbers_are_joined_in_the_figure_and_say_which
     curves = [container.lines[0] for container in axes.containers]
     assert [list(curve.get_xdata()) for curve in curves] == [[1, 3], [2], [4], [5], [9]]
     words = {text.get_text() for text in axes.texts}
-    assert words == {"rank=4", "rank=16", "rank=16, combine=addition", "rank=16, combine=matrixv2", "rank=16, train=[]"}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora", "full"]
+    assert words == {"4", "16", "rank=16, combine=addition", "rank=16, combine=matrixv2", "rank=16, train=[]"}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora, rank", "full"]
     assert len({curve.get_color() for curve in curves[:4]}) == 1
 
 

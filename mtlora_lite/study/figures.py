@@ -34,16 +34,18 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
     shown, labels = set(), []
     for family in dict.fromkeys(map(_family, table.index)):
         rows = table[[_family(row) == family for row in table.index]].sort_values("trainable")
-        method = family.split("@")[0]
+        method, *options = family.split("@")
+        joined = options[0] if len(rows) > 1 and len(options) == 1 else ""  # then its name is said once, in the legend
         gain, millions = rows["delta_m"], rows["trainable"] / 1e6
         reach = [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
         marker, color = looks[method]
         axes.errorbar(
-            millions, gain, yerr=reach, label=None if method in shown else method, color=color, marker=marker,
-            ms=8, lw=1.2, elinewidth=1, capsize=3,
+            millions, gain, yerr=reach, label=None if method in shown else _spaced(method, joined), color=color,
+            marker=marker, ms=8, lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        labels += zip(map(_label_of, rows.index), millions, gain, strict=True)
+        given = [_spaced(*_without_scales(row).split("@")[1:]).removeprefix(f"{joined}=") for row in rows.index]
+        labels += zip(given, millions, gain, strict=True)
     _label(axes, labels)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
@@ -54,9 +56,8 @@ def _family(row: str) -> str:
     return re.sub(r"=[\d.]+(?=@|$)", "", _without_scales(row))
 
 
-def _label_of(row: str) -> str:
-    """What a row is given, in words for a figure."""
-    return _without_scales(row).partition("@")[2].replace("@", ", ")
+def _spaced(*words: str) -> str:
+    return ", ".join(filter(None, words))
 
 
 def _without_scales(row: str) -> str:
