@@ -545,13 +545,13 @@ def test_the_commands_behind_the_results_are_comparisons_that_can_be_made(tmp_pa
     monkeypatch.setattr("mtlora_lite.study.compare", lambda config: configs.append(config))
     monkeypatch.setattr("mtlora_lite.study.format_table", lambda results, tasks: "")
     assert [main(words) for words in calls] == [0] * len(calls)
-    names = ["few", "methods", "combine", "task_rank", "shared_private", "groups"]
+    names = ["few", "methods", "combine", "task_rank", "shared_private", "loss_weights", "groups"]
     names += [*(f"tasks_{n}" for n in range(1, 7)), "backbones"]
     assert {path.parent.name for path in tmp_path.glob("data/results/*/report.md")} == set(names)
     assert {config.out for config in configs} == {Path("runs/study")}
     assert len(configs) == len(names)
     assert {row.method for row in configs[1].rows} == set(METHODS)
-    assert [len(config.tasks) for config in configs[6:12]] == [1, 2, 3, 4, 5, 6]
+    assert [len(config.tasks) for config in configs[7:13]] == [1, 2, 3, 4, 5, 6]
     seen = {}
     for config in configs:
         for row in config.rows:

@@ -49,6 +49,10 @@ study task_rank "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
 study shared_private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
     decoders_only mtlora@rank=16 mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={4,16@task_scale=2}
 
+# Whether a task that is hard to hear beside the others does better when it is louder (see why/README.md).
+study loss_weights "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
+    decoders_only mtlora@rank=16 'mtlora@rank=16@loss_weights={"semseg":4}'
+
 # What else must be trained.
 study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decoders_only mtlora@rank=16 \
     'mtlora@rank=16@train='{'[]','["norms"]','["rel_pos"]','["patch_embed"]','["merging"]','["patch_embed","norms","rel_pos"]'}

@@ -4,9 +4,10 @@
 
 Writes into data/results/why/, a line per row, seed and what is looked at, on images of the split that the tables use:
 ``conflict.csv``, cosines between the gradients of two tasks' losses on what they share, before training and after, for
-batches as training sees them; ``updates.csv``, size and effective rank of the updates; ``overlap.csv``, what the
-updates of two streams have in common; ``without.csv``, what is scored without private or without shared updates;
-and ``why.png``.
+batches as training sees them; ``shares.csv``, how long each of these gradients is, with losses weighted as in training,
+as a share of the lengths of all tasks' gradients; ``updates.csv``, size and effective rank of the updates;
+``overlap.csv``, what the updates of two streams have in common; ``without.csv``, what is scored without private or
+without shared updates; and ``why.png``.
 """
 
 import json
@@ -36,6 +37,7 @@ HERE = Path(__file__).parent
 SHARING = ("mtlora@rank=16", "lora@rank=16", "full")  # rows whose tasks train something together
 RANKS = ("mtlora@rank=4@scale=8@task_scale=4", "mtlora@rank=16", "mtlora@rank=64@scale=2@task_scale=4")
 FOUR = ("semseg", "human_parts", "sal", "normals")
+MOMENTS = {"start": ", before", "end": ", after"}
 SPLIT, BATCHES, SEEDS = "test", 8, 3
 
 Record = dict[str, Any]
@@ -44,7 +46,7 @@ Record = dict[str, Any]
 def main(runs: Path) -> None:
     """Measure everything and write it down."""
     rates = json.loads((HERE / "methods/table.json").read_text())["lr"]
-    found: dict[str, list[Record]] = {"conflict": [], "updates": [], "overlap": [], "without": []}
+    found: dict[str, list[Record]] = {name: [] for name in ("conflict", "shares", "updates", "overlap", "without")}
     for row, seed in tqdm([(row, seed) for row in dict.fromkeys(SHARING + RANKS) for seed in range(SEEDS)]):
         folder = runs / f"{row.replace('@', '-')}-{'-'.join(FOUR)}-lr{rates[row]:g}-seed{seed}"
         config = TrainConfig(**read_options(folder / "config.json") | {"val_split": SPLIT})
@@ -52,8 +54,10 @@ def main(runs: Path) -> None:
         measured = {}
         if row in SHARING:
             torch.manual_seed(seed)
-            start = build_from_config(config)
-            measured["conflict"] = [*conflicts(start, images, "start"), *conflicts(model, images, "end")]
+            weights = config.all_loss_weights()
+            for moment, state in (("start", build_from_config(config)), ("end", model)):
+                for name, records in gradients(state, images, weights, moment).items():
+                    measured.setdefault(name, []).extend(records)
         if row in RANKS:
             measured |= {"updates": shapes(model), "overlap": overlaps(model), "without": scores(model, images)}
         for name, records in measured.items():
@@ -62,16 +66,22 @@ def main(runs: Path) -> None:
     (HERE / "why").mkdir(exist_ok=True)
     for name, table in tables.items():
         write_csv(table, HERE / "why" / f"{name}.csv")
-    save_png(figure(tables["conflict"], tables["overlap"]), HERE / "why/why.png", dpi=110)
+    save_png(figure(tables["conflict"], tables["shares"], tables["overlap"]), HERE / "why/why.png", dpi=110)
 
 
-def conflicts(model: ml.MultiTaskModel, images: Dataset, moment: str) -> Iterator[Record]:
-    """Pair by pair of tasks, the mean cosine of their gradients over some batches of eight images."""
+def gradients(
+    model: ml.MultiTaskModel, images: Dataset, weights: dict[str, float], moment: str
+) -> dict[str, list[Record]]:
+    """Pair by pair of tasks the cosine of their gradients, and their lengths: means over some batches of 8 images."""
     model.eval()
     batches = [collate([images[8 * batch + i] for i in range(8)]) for batch in range(BATCHES)]
-    cosine = sum(gradient_conflict(model, batch).cosine for batch in batches) / BATCHES
-    for one, other in combinations(model.tasks, 2):
-        yield {"moment": moment, "task": one, "other": other, "cosine": cosine.loc[one, other]}
+    measured = [gradient_conflict(model, batch, loss_weights=weights) for batch in batches]
+    cosine, norm = (sum(getattr(each, name) for each in measured) / BATCHES for name in ("cosine", "norm"))
+    pairs = combinations(model.tasks, 2)
+    return {
+        "conflict": [{"moment": moment, "task": a, "other": b, "cosine": cosine.loc[a, b]} for a, b in pairs],
+        "shares": [{"moment": moment, "task": task, "share": norm[task] / norm.sum()} for task in model.tasks],
+    }
 
 
 def shapes(model: ml.MultiTaskModel) -> list[Record]:
@@ -99,11 +109,11 @@ def scores(model: ml.MultiTaskModel, images: Dataset) -> Iterator[Record]:
             yield {"without": without} | ml.headline(ml.evaluate(model, images))
 
 
-def figure(conflict: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
-    """The cosines of SHARING, before training and after, and the overlap of MTLoRA's streams, means over seeds."""
-    drawn, axes = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(1.2, 1))
+def figure(conflict: pd.DataFrame, shares: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
+    """Of SHARING the cosines, and of MTLoRA the lengths, before training and after; the overlap of its streams."""
+    drawn, axes = plt.subplots(1, 3, figsize=(16, 5), layout="constrained", width_ratios=(1.2, 1, 1.1))
     pairs = conflict.reset_index().assign(pair=lambda table: table.task.map(title) + ",\n" + table.other.map(title))
-    pairs["which"] = pairs.row.str.partition("@")[0] + pairs.moment.map({"start": ", before", "end": ", after"})
+    pairs["which"] = pairs.row.str.partition("@")[0] + pairs.moment.map(MOMENTS)
     sns.pointplot(
         pairs, x="cosine", y="pair", hue="which", errorbar="sd", linestyle="none", dodge=0.5, ax=axes[0],
         palette="colorblind",
@@ -111,13 +121,20 @@ def figure(conflict: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
     axes[0].axvline(0, color="#888888", lw=1, ls="--")
     axes[0].set(ylabel="", xlabel="cosine of gradients", title="What two tasks ask of what they share")
     axes[0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    lengths = shares.loc["mtlora@rank=16"]
+    lengths = lengths.assign(
+        share=100 * lengths.share, task=lengths.task.map(title), moment=lengths.moment.map(MOMENTS).str[2:]
+    )
+    sns.barplot(lengths, x="share", y="task", hue="moment", errorbar="sd", ax=axes[1], palette=("#BBBBBB", "#0072B2"))
+    axes[1].set(ylabel="", xlabel="% of the length of all gradients", title="How loud each task is (MTLoRA)")
+    axes[1].legend(frameon=False, title="training")
     streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
     order = list(dict.fromkeys([*common.stream, *common.other]))
     streams = streams.reindex(index=order[:-1], columns=order[1:])
     streams = streams.rename(index=title, columns=lambda stream: title(stream).replace(" ", "\n"))
-    sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[1])
-    axes[1].tick_params(labelrotation=0)
-    axes[1].set(xlabel="", ylabel="", title="Overlap of what updates read (rank 16)")
+    sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[2])
+    axes[2].tick_params(labelrotation=0)
+    axes[2].set(xlabel="", ylabel="", title="Overlap of what updates read (MTLoRA)")
     return drawn
 
 
