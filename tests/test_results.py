@@ -11,7 +11,8 @@ import pytest
 from mtlora_lite.cli import main
 from mtlora_lite.study.tables import command_of
 
-RESULTS = Path(__file__).parents[1] / "data/results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "data/results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/table.json"))
 FILES = {"report.md", "table.json", "table.csv", "better.csv", "pareto.png", "published.png"}
 
@@ -61,7 +62,22 @@ def quoted(page):
                     yield folder, row[1], cell
 
 
-@pytest.mark.parametrize("page", sorted(RESULTS.glob("*/README.md")), ids=lambda page: page.parent.name)
+def test_the_readmes_table_of_methods_is_the_comparisons():
+    section = (ROOT / "README.md").read_text().split("### Every method")[1].split("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
+    rows = json.loads((RESULTS / "methods/table.json").read_text())["rows"]
+    plain = rows["decoders_only"]
+    expected = {
+        ("0" if name == "single_task" else "{delta_m:+.1f} [{delta_m low:+.1f}, {delta_m high:+.1f}]".format(**row),
+         f"{row['semseg']:.1f}", f"{row['trainable'] / 1e6:.2f}", f"{row['step ms'] / plain['step ms']:.1f}",
+         f"{row['predict ms'] / plain['predict ms']:.1f}")
+        for name, row in rows.items()
+    }  # fmt: skip
+    assert len(lines) == 1 + len({row.split("@")[0] for row in rows}) + 4  # three of rank 64 and one more MTLoRA
+    assert {tuple(cells[1:]) for cells in lines[1:]} <= expected
+
+
+@pytest.mark.parametrize("page", [RESULTS / name / "README.md" for name in FOLDERS], ids=FOLDERS)
 def test_gains_are_quoted_as_they_came_out(page):
     found = list(quoted(page))
     assert found

@@ -110,8 +110,8 @@ def scores(model: ml.MultiTaskModel, images: Dataset) -> Iterator[Record]:
 
 
 def figure(conflict: pd.DataFrame, shares: pd.DataFrame, common: pd.DataFrame) -> plt.Figure:
-    """Of SHARING the cosines, and of MTLoRA the lengths, before training and after; the overlap of its streams."""
-    drawn, axes = plt.subplots(1, 3, figsize=(16, 5), layout="constrained", width_ratios=(1.2, 1, 1.1))
+    """Of SHARING the cosines, and of MTLoRA (rank 16) the lengths and the overlap of its streams."""
+    drawn, axes = plt.subplots(1, 3, figsize=(16, 5), layout="constrained", width_ratios=(1.2, 1, 1.3))
     pairs = conflict.reset_index().assign(pair=lambda table: table.task.map(title) + ",\n" + table.other.map(title))
     pairs["which"] = pairs.row.str.partition("@")[0] + pairs.moment.map(MOMENTS)
     sns.pointplot(
@@ -126,7 +126,7 @@ def figure(conflict: pd.DataFrame, shares: pd.DataFrame, common: pd.DataFrame) -
         share=100 * lengths.share, task=lengths.task.map(title), moment=lengths.moment.map(MOMENTS).str[2:]
     )
     sns.barplot(lengths, x="share", y="task", hue="moment", errorbar="sd", ax=axes[1], palette=("#BBBBBB", "#0072B2"))
-    axes[1].set(ylabel="", xlabel="% of the length of all gradients", title="How loud each task is (MTLoRA)")
+    axes[1].set(ylabel="", xlabel="% of the length of all gradients", title="How loud each task is")
     axes[1].legend(frameon=False, title="training")
     streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
     order = list(dict.fromkeys([*common.stream, *common.other]))
@@ -134,7 +134,7 @@ def figure(conflict: pd.DataFrame, shares: pd.DataFrame, common: pd.DataFrame) -
     streams = streams.rename(index=title, columns=lambda stream: title(stream).replace(" ", "\n"))
     sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[2])
     axes[2].tick_params(labelrotation=0)
-    axes[2].set(xlabel="", ylabel="", title="Overlap of what updates read (MTLoRA)")
+    axes[2].set(xlabel="", ylabel="", title="What updates read in common")
     return drawn
 
 
