@@ -503,19 +503,28 @@ def test_the_page_says_how_it_was_made_and_shows_what_is_there(config):
     assert list(pd.read_csv(config.out / "better.csv", index_col="row").columns) == list(ROWS)
 
 
-def test_rows_that_differ_only_in_numbers_are_joined_in_the_figure_and_say_which():
+def test_rows_that_differ_in_one_number_are_joined_in_the_figure_and_say_which():
     names = ("mtlora@rank=16", "mtlora@rank=4@scale=8@task_scale=4", "mtlora@rank=16@combine=addition",
-             "mtlora@rank=16@combine=matrixv2", "mtlora@rank=16@train=[]", "full")  # fmt: skip
+             "mtlora@rank=16@combine=matrixv2", "mtlora@rank=16@train=[]", "full", "mtlora@rank=0@task_rank=4",
+             "mtlora@rank=16@task_rank=0")  # fmt: skip
     table = pd.DataFrame(
-        {"trainable": [3e6, 1e6, 2e6, 4e6, 5e6, 9e6], "delta_m": range(6), "delta_m low": -1, "delta_m high": 7}, names
+        {
+            "trainable": [3e6, 1e6, 2e6, 4e6, 5e6, 9e6, 6e6, 7e6],
+            "delta_m": range(8),
+            "delta_m low": -1,
+            "delta_m high": 9,
+        },
+        names,
     )
     (axes,) = pareto(table, "full").axes
     curves = [container.lines[0] for container in axes.containers]
-    assert [list(curve.get_xdata()) for curve in curves] == [[1, 3], [2], [4], [5], [9]]
+    assert [list(curve.get_xdata()) for curve in curves] == [[1, 3], [2], [4], [5], [9], [6, 7]]
+    assert [curve.get_linestyle() for curve in curves] == ["-", *["None"] * 5]
     words = {text.get_text() for text in axes.texts}
-    assert words == {"4", "16", "rank=16, combine=addition", "rank=16, combine=matrixv2", "rank=16, train=[]"}
+    assert words == {"4", "16", "rank=16, combine=addition", "rank=16, combine=matrixv2", "rank=16, train=[]",
+                     "rank=0, task_rank=4", "rank=16, task_rank=0"}  # fmt: skip
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora, rank", "full"]
-    assert len({curve.get_color() for curve in curves[:4]}) == 1
+    assert len({curve.get_color() for curve in curves if list(curve.get_xdata()) != [9]}) == 1
 
 
 FAKE = """#!/usr/bin/env python3

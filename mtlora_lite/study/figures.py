@@ -22,7 +22,7 @@ MARKERS = "osD^vPX"
 
 
 def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
-    """Δm over trained parameters, with intervals; rows that differ only in numbers, such as the rank, are joined.
+    """Δm over trained parameters, with intervals; rows that differ in one number alone, such as the rank, are joined.
 
     Args:
         table: per row ``trainable`` (numbers), ``delta_m`` and its ``low`` and ``high``, in percent.
@@ -35,17 +35,18 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
     for family in dict.fromkeys(map(_family, table.index)):
         rows = table[[_family(row) == family for row in table.index]].sort_values("trainable")
         method, *options = family.split("@")
-        joined = options[0] if len(rows) > 1 and len(options) == 1 else ""  # then its name is said once, in the legend
+        given = [_without_scales(row).split("@")[1:] for row in rows.index]
+        varied = sum(len(set(values)) > 1 for values in zip(*given, strict=True))
+        said = f"{options[0]}=" if varied == len(options) == 1 else ""  # once, in the legend
         gain, millions = rows["delta_m"], rows["trainable"] / 1e6
         reach = [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
         marker, color = looks[method]
         axes.errorbar(
-            millions, gain, yerr=reach, label=None if method in shown else _spaced(method, joined), color=color,
-            marker=marker, ms=8, lw=1.2, elinewidth=1, capsize=3,
+            millions, gain, yerr=reach, label=None if method in shown else _spaced(method, said[:-1]), color=color,
+            marker=marker, ls="-" if varied == 1 else "", ms=8, lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        given = [_spaced(*_without_scales(row).split("@")[1:]).removeprefix(f"{joined}=") for row in rows.index]
-        labels += zip(given, millions, gain, strict=True)
+        labels += zip((_spaced(*words).removeprefix(said) for words in given), millions, gain, strict=True)
     _label(axes, labels)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
