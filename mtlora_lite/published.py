@@ -1,8 +1,8 @@
 """Every method's count of trained parameters beside the published one, and why the two differ.
 
 The published totals are those of the MTLoRA paper's table 1: PASCAL-Context, Swin-T, four tasks, fusion and decoders
-included. Those that are not ``checked`` are quoted from memory. What a baseline consisted of is nowhere said in full;
-what is said here of it is what its number can be made of.
+included. Those that are not ``checked`` have not been held against it. What a baseline consisted of is nowhere said in
+full; what is said here of it is what its number can be made of.
 """
 
 import textwrap
@@ -92,7 +92,7 @@ DECODERS = (
     "4 · 27.52 = 2.54 M parameters; ours, which are those of MTLoRA's runs, have 1.95 M. So the baselines were counted "
     "in another setting than MTLoRA. What follows about them is read off their arithmetic."
 )
-UNCHECKED = "* quoted from memory of the paper's table 1: only its arithmetic was checked."
+UNCHECKED = "* not held against the paper's table 1: only its arithmetic was checked."
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class PublishedGain:
         delta_m: in percent.
         trainable: millions of trained parameters, decoders included.
         source: where it is printed.
-        verified: False for rows quoted from memory of the table and only checked for their arithmetic.
+        verified: False for rows that were not held against the table, only checked for their arithmetic.
         scores: {task: value}, in the metrics of ``PUBLISHED``; empty where they are not known here.
     """
 

@@ -76,7 +76,7 @@ def published(axes: "Axes | None" = None) -> "Figure":
     axes = _axes("Δm over single-task models, %", axes)
     for verified, look in ((True, {"color": COLORS[0]}), (False, {"facecolor": "white", "edgecolor": COLORS[0]})):
         points = [point for point in PUBLISHED_GAINS if point.verified == verified]
-        label = "as printed" if verified else "quoted from memory of the table"
+        label = "as printed" if verified else "not held against the print"
         axes.scatter([p.trainable for p in points], [p.delta_m for p in points], s=45, zorder=3, label=label, **look)
     axes.set_xlim(1.5, 200)
     if own:
