@@ -252,6 +252,34 @@ def test_a_merged_task_is_a_plain_model_with_equal_outputs(kind):
         ml.lm.merge_task(merged, 0)
 
 
+def test_a_model_trained_in_bf16_and_computing_twice_is_merged_into_one_that_is_plain_and_trains(tmp_path):
+    model, encoding = adapted("llama", model=plain("llama").bfloat16()), Encoding(new_tokenizer(), "bare", 32)
+    arguments = transformers.TrainingArguments(
+        tmp_path, max_steps=1, per_device_train_batch_size=4, bf16=True, report_to="none", save_strategy="no",
+        use_cpu=True, disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
+    trainer = transformers.Trainer(model, arguments, train_dataset=rows(encoding)[1], data_collator=encoding.collate)
+    trainer.train()
+    merged, inputs = ml.lm.merge_task(model.eval(), 3), batch(model)
+    assert merged(**inputs).logits.dtype == torch.bfloat16  # what Trainer put around it is gone
+    unwrapped = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    expected = unwrapped(**inputs, task_ids=3).logits
+    torch.testing.assert_close(merged(**inputs).logits, expected, atol=0.05, rtol=0.05)
+    assert not torch.equal(unwrapped(**inputs, task_ids=0).logits, expected)
+    merged.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(parameter.grad is not None for parameter in merged.parameters())
+
+
+def test_what_was_frozen_before_is_frozen_when_merged():
+    base = plain("llama")
+    base.model.embed_tokens.requires_grad_(False)
+    merged = ml.lm.merge_task(adapted("llama", model=base), 1)
+    frozen = {name for name, parameter in merged.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"model.embed_tokens.weight"}
+
+
 def test_a_merged_model_is_saved_and_loaded_by_transformers_alone(tmp_path):
     model = adapted("qwen3")
     ml.lm.merge_task(model, 2).save_pretrained(tmp_path)

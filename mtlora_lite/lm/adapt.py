@@ -97,6 +97,7 @@ def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     if adaptation.method not in METHODS:
         raise ValueError(f"Unknown method {adaptation.method!r}. Methods: {', '.join(METHODS)}.")
     chosen = _chosen(model, adaptation.targets)
+    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     layers = {name: adaptation.layer(linear) for name, linear in chosen.items()}  # wrong options end here
     model.requires_grad_(False)
     for name, layer in layers.items():
@@ -105,8 +106,8 @@ def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
         for parameter in layer.parameters():
             parameter.requires_grad_(parameter is not layer.linear.weight and parameter is not layer.linear.bias)
         layer.train(model.training)
-    model.__class__ = _adapted_class(type(model))
-    model.adaptation, model.task_ids = adaptation, share_task_ids(model)
+    _become(model, _adapted_class(type(model)))
+    model.adaptation, model.task_ids, model.trained_before = adaptation, share_task_ids(model), trained
     # what Trainer's checkpoints leave out, as the frozen weights are where they were
     model._keys_to_ignore_on_save = {name for name in model.state_dict() if "lora_" not in name}
     return model
@@ -130,14 +131,28 @@ def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     return {name: linears[name] for name in linears if name in chosen}
 
 
+def _become(model: nn.Module, kind: type) -> None:
+    """Give a model another class, and no longer what was put around the ``forward`` of its former one."""
+    model.__class__ = kind
+    if vars(model).pop("_original_forward", None):  # Trainer leaves autocast around it
+        del model.forward
+
+
 # ------------------------------------------------------------------------------------------- what an adapted model does
 
 
 class _Adapted:
-    """What an adapted model does besides what its own class does."""
+    """What an adapted model does besides what its own class does.
+
+    Attributes:
+        adaptation: how it is adapted.
+        task_ids: of the call that is under way.
+        trained_before: names of the parameters that required gradients before it was adapted.
+    """
 
     adaptation: Adaptation
     task_ids: TaskIds
+    trained_before: frozenset[str]
 
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **_: Any) -> None:
         """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models."""
@@ -211,6 +226,7 @@ def _adapted_class(base: type) -> type:
 
     for function in (forward, generate):
         function.__signature__ = _with_task_ids(inspect.signature(function))
+        del function.__wrapped__  # accelerate would take it for autocast, and unwrap it
     names = {"forward": forward, "generate": generate, "__module__": base.__module__}
     return type(base.__name__, (_Adapted, base), names)
 
@@ -241,7 +257,8 @@ def _empty(base: type) -> nn.Module:
 def merge_task(model: nn.Module, task: int) -> nn.Module:
     """A model of one task: a plain model of transformers with the updates in its weights, and the same outputs.
 
-    It is a copy; the adapted model stays as it is. With ``lora`` every task's is the same.
+    It is a copy, and trains what the model trained before it was adapted; the adapted model stays as it is. With
+    ``lora`` every task's is the same.
 
     Raises:
         ValueError: the model is not adapted, or there is no such task.
@@ -257,8 +274,13 @@ def merge_task(model: nn.Module, task: int) -> nn.Module:
             layer.merge(task)
             parent, _, last = name.rpartition(".")
             setattr(plain.get_submodule(parent), last, layer.linear)
-    plain.__class__ = type(model).__mro__[2]
-    for name in ("adaptation", "task_ids", "_keys_to_ignore_on_save"):
+    for module in plain.modules():
+        if isinstance(function := vars(module).get("_gradient_checkpointing_func"), _BoundCheckpoint):
+            module._gradient_checkpointing_func = function.checkpoint
+    for name, parameter in plain.named_parameters():
+        parameter.requires_grad_(name in plain.trained_before)
+    _become(plain, type(model).__mro__[2])
+    for name in ("adaptation", "task_ids", "trained_before", "_keys_to_ignore_on_save"):
         delattr(plain, name)
     return plain
 
