@@ -184,6 +184,16 @@ def test_scores_are_shares_of_exact_matches():
     assert plain["any"]["accuracy"] == 50
 
 
+def test_a_whole_text_may_be_the_output_or_the_short_answer_and_what_is_found_the_answer_alone():
+    example = Example("", "", "the correct answer is positive", 0, "positive")
+    said = ["the correct answer is positive", "positive\n", "the correct answer is negative", ""]
+    assert score([example] * 4, said, ["sst2"], {})["sst2"]["accuracy"] == 50
+    example = Example("", "", "not solution1 but solution2", 0, "solution2")
+    assert score([example] * 2, ["solution2", "solution1"], ["piqa"], {"piqa": "solution[12]"})["piqa"] == {
+        "accuracy": 50.0, "examples": 2, "unanswered": 0,
+    }  # fmt: skip
+
+
 def test_presets_hold_the_released_settings():
     commonsense, image_text = PRESETS["commonsense"], PRESETS["image_text"]
     assert (commonsense.options["rank"], commonsense.options["scale"] * 8, commonsense.options["num_up"]) == (8, 16, 3)

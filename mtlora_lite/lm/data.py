@@ -40,7 +40,8 @@ class Example:
         input: what it is to be done with; may be empty.
         output: the right answer, as it is to be written.
         task_id: the task that it belongs to.
-        answer: the short answer that scores go by, where a file says it; otherwise it is found in ``output``.
+        answer: the short answer, where a file says it: scores go by it, and by ``output`` where nothing says what an
+            answer looks like. Otherwise it is found in ``output``.
     """
 
     instruction: str
