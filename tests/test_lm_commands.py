@@ -63,6 +63,12 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
     assert main(["lm", "eval", "--run", "run", "--data", "rows.json", "--num-beams", "2", "--out", "scores"]) == 0
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["scores"]
     assert list(scores) == ["boolq", "piqa"]
+    capsys.readouterr()
+    assert main(["lm", "eval", "--run", "run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: The run in run was trained on rows.json, not on the puzzles: say by --data FILE what to score it on.\n"
+    )
+    assert not (tmp_path / "run" / "scores.json").exists()
     assert json.loads((tmp_path / "run" / "adapters" / "adapters.json").read_text())["adaptation"]["scale"] == 2.0
 
 
@@ -84,9 +90,20 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
         (["train", "--schedule", "cosin"], "Unknown schedule 'cosin'"),
         (["train", "--rank", "0"], "rank of at least 1"),
         (["train", "--cutoff", "3", "--steps", "1"], "No answer of 16 examples is within the cutoff of 3 tokens"),
+        (["train", "--num-tasks", "3"], "The puzzles are of 8 tasks, and num_tasks is 3: leave it out"),
+        (["train", "--batch-size", "0"], "batch_size is at least 1, not 0."),
+        (["train", "--steps", "0"], "steps is at least 1, not 0."),
+        (["train", "--save-every", "-1"], "save_every is at least 0, not -1."),
+        (["train", "--epochs", "0"], "epochs is a number above 0, not 0.0."),
+        (["train", "--lr", "nan"], "lr is a number above 0, not nan."),
         (["train", "--resume"], "holds no run of lm train"),
         (["eval", "--run", "gone"], "gone holds no run of lm train"),
+        (["eval", "--count", "0"], "count is at least 1, not 0."),
+        (["eval", "--batch-size", "-1"], "batch_size is at least 1, not -1."),
+        (["eval", "--max-new-tokens", "0"], "max_new_tokens is at least 1, not 0."),
+        (["eval", "--num-beams", "0"], "num_beams is at least 1, not 0."),
         (["compare", "--lrs"], "needs a learning rate and a seed"),
+        (["compare", "--count", "1"], "count is at least 2, not 1."),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments, message, capsys):

@@ -14,8 +14,9 @@ from mtlora_lite.lm.data import TEMPLATES, Encoding, Example, read_examples
 from mtlora_lite.lm.embedded import NAME
 from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import PRESETS, Preset, get_preset, score
-from mtlora_lite.lm.puzzles import puzzles
+from mtlora_lite.lm.puzzles import PUZZLES, puzzles
 from mtlora_lite.lm.training import FitOptions, fit
+from mtlora_lite.names import check_numbers
 from mtlora_lite.records import write_json
 
 PUZZLES_DATA = "puzzles"
@@ -109,6 +110,10 @@ class LmEvalConfig:
     num_beams: int = 1
     out: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is read or loaded."""
+        check_numbers(self, dict.fromkeys(("count", "batch_size", "max_new_tokens", "num_beams"), 1))
+
 
 def train_run(config: LmTrainConfig) -> dict[str, Any]:
     """Run ``lm train``; returns what ``fit`` does, and ``"trained"``, the number of trained parameters.
@@ -116,14 +121,9 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     Raises:
         ValueError: an option is wrong, or the folder holds another run.
     """
-    if not config.benchmark.trains:
-        raise ValueError(f"The preset {config.preset} cannot be trained here. {config.benchmark.unsettled}")
-    if config.data == PUZZLES_DATA and config.preset not in (None, PUZZLES_DATA):
-        raise ValueError(f"Where are the examples of {config.preset}? Say it by --data FILE.")
-    num_tasks = len(config.task_names)
-    if not num_tasks:
-        raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
+    _check_tasks(config)
     _check_folder(config)
+    num_tasks = len(config.task_names)
     examples = _examples(config.data, "train", TRAIN_COUNT, num_tasks)
     model, tokenizer = load_language_model(config.model, config.precision)
     torch.manual_seed(config.seed)
@@ -136,6 +136,18 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     save_adapters(model, config.out / ADAPTERS)
     write_json(config.out / RESULT_FILE, result)
     return result
+
+
+def _check_tasks(config: LmTrainConfig) -> None:
+    """It is known what the examples are, and of how many tasks."""
+    if not config.benchmark.trains:
+        raise ValueError(f"The preset {config.preset} cannot be trained here. {config.benchmark.unsettled}")
+    if config.data == PUZZLES_DATA and config.preset not in (None, PUZZLES_DATA):
+        raise ValueError(f"Where are the examples of {config.preset}? Say it by --data FILE.")
+    if not config.task_names:
+        raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
+    if config.data == PUZZLES_DATA and len(config.task_names) < len(PUZZLES):
+        raise ValueError(f"The puzzles are of {len(PUZZLES)} tasks, and num_tasks is {config.num_tasks}: leave it out.")
 
 
 def _check_folder(config: LmTrainConfig) -> None:
@@ -160,8 +172,17 @@ def adaptation(config: LmTrainConfig, num_tasks: int, targets: tuple[str, ...]) 
 
 
 def evaluate_run(config: LmEvalConfig) -> dict[str, dict[str, float]]:
-    """Run ``lm eval``; returns ``{task: {"accuracy", "examples", "unanswered"}}``, which it writes, and all answers."""
+    """Run ``lm eval``; returns ``{task: {"accuracy", "examples", "unanswered"}}``, which it writes, and all answers.
+
+    Raises:
+        ValueError: an option is wrong, or there is no such run, or no word of what to score it on.
+    """
     run = read_run(config.run)
+    if config.data == PUZZLES_DATA != run.data:
+        raise ValueError(
+            f"The run in {config.run} was trained on {run.data}, not on the puzzles: say by --data FILE what to score "
+            "it on."
+        )
     examples = _examples(config.data, "test", config.count, len(run.task_names))
     model, tokenizer = load_language_model(config.model or run.model, run.precision)
     load_adapters(model, config.run / ADAPTERS)

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from mtlora_lite.lm.data import IGNORED, Encoding, Example
+from mtlora_lite.names import check_numbers
 
 SCHEDULES = ("linear", "cosine")
 
@@ -46,6 +47,11 @@ class FitOptions:
     checkpointing: bool = False
     save_every: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is read or loaded."""
+        least = {"batch_size": 1, "steps": 1, "warmup": 0, "accumulate": 1, "save_every": 0}
+        check_numbers(self, least, positive=("lr", "epochs"))
 
 
 def fit(
