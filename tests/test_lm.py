@@ -228,6 +228,9 @@ def test_fit_goes_on_where_it_was(tmp_path):
     fit(fresh, encoding, examples, options, tmp_path / "straight", resume=True, quiet=True)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, fresh.state_dict()[name]), name
+    fit(fresh, encoding, examples, FitOptions(batch_size=4, steps=4), tmp_path / "epochs", quiet=True)
+    names = {path.name for path in (tmp_path / "epochs").iterdir()}
+    assert names == {"checkpoint-3", "checkpoint-4"}  # after an epoch and at the end, if nothing else is said
     with pytest.raises(ValueError, match="no checkpoint in"):
         fit(halted, encoding, examples, options, tmp_path / "nowhere", resume=True)
     with pytest.raises(ValueError, match="No answer of 12 examples is within the cutoff of 3 tokens"):

@@ -1,6 +1,7 @@
 """``mtlora lm``: the embedded model from training to scores, models and data of one's own, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -42,6 +43,27 @@ def test_the_embedded_model_is_trained_saved_resumed_and_scored(capsys, tmp_path
     assert main([*train, "--resume", "--rank", "4"]) == 2
     assert "begun with another rank" in capsys.readouterr().err
     assert main([*train, "--resume"]) == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert main([*train, "--resume"]) == 2
+    assert "run holds trained adapters and no checkpoint to go on from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(resume, monkeypatch, capsys, tmp_path):
+    train = ["lm", "train", "--steps", "1", "--batch-size", "4", "--out", "run"]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.Trainer.training_step", stop)
+        assert main(train) == 130
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+    capsys.readouterr()
+    assert main([*train, *resume, "--rank", "4"]) == 0
+    said = "There is nothing to resume in run: starting from the beginning."
+    assert (said in capsys.readouterr().err) == bool(resume)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["rank"] == 4
 
 
 def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
@@ -96,7 +118,6 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
         (["train", "--save-every", "-1"], "save_every is at least 0, not -1."),
         (["train", "--epochs", "0"], "epochs is a number above 0, not 0.0."),
         (["train", "--lr", "nan"], "lr is a number above 0, not nan."),
-        (["train", "--resume"], "holds no run of lm train"),
         (["eval", "--run", "gone"], "gone holds no run of lm train"),
         (["eval", "--count", "0"], "count is at least 1, not 0."),
         (["eval", "--batch-size", "-1"], "batch_size is at least 1, not -1."),

@@ -1,6 +1,7 @@
 """A language model's run: adapt it, train it, save what was trained, and score it later."""
 
 import json
+import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class LmTrainConfig(FitOptions):
         cutoff: most tokens of an example.
         answer_only: whether the loss is of the answer alone, or of the prompt too.
         out: folder of the run.
-        resume: go on from the newest checkpoint in it.
+        resume: go on from the newest checkpoint in it, if there is one.
     """
 
     preset: str | None = field(default=None, metadata=_values(*PRESETS))
@@ -122,7 +123,7 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
         ValueError: an option is wrong, or the folder holds another run.
     """
     _check_tasks(config)
-    _check_folder(config)
+    resume = _goes_on(config)
     num_tasks = len(config.task_names)
     examples = _examples(config.data, "train", TRAIN_COUNT, num_tasks)
     model, tokenizer = load_language_model(config.model, config.precision)
@@ -131,7 +132,7 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     config.out.mkdir(parents=True, exist_ok=True)
     write_json(config.out / CONFIG_FILE, asdict(config))
     options = FitOptions(**{option.name: getattr(config, option.name) for option in fields(FitOptions)})
-    result = fit(model, _encoding(config, model, tokenizer), examples, options, config.out / CHECKPOINTS, config.resume)
+    result = fit(model, _encoding(config, model, tokenizer), examples, options, config.out / CHECKPOINTS, resume)
     result["trained"] = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     save_adapters(model, config.out / ADAPTERS)
     write_json(config.out / RESULT_FILE, result)
@@ -150,12 +151,21 @@ def _check_tasks(config: LmTrainConfig) -> None:
         raise ValueError(f"The puzzles are of {len(PUZZLES)} tasks, and num_tasks is {config.num_tasks}: leave it out.")
 
 
-def _check_folder(config: LmTrainConfig) -> None:
-    """A new run does not overwrite another one, and one that goes on goes on as it was."""
-    if not config.resume:
-        if any((config.out / name).exists() for name in (ADAPTERS, CHECKPOINTS)):
-            raise ValueError(f"{config.out} holds a run already: go on with it by --resume, or choose another --out.")
-        return
+def _goes_on(config: LmTrainConfig) -> bool:
+    """Whether there is a checkpoint to go on from; a new run overwrites no other, and a resumed one stays as it was."""
+    out, resumable = config.out, any((config.out / CHECKPOINTS).glob("checkpoint-*"))
+    if (out / ADAPTERS).exists() or resumable:
+        if not config.resume:
+            raise ValueError(f"{out} holds a run already: go on with it by --resume, or choose another --out.")
+        if not resumable:
+            raise ValueError(f"{out} holds trained adapters and no checkpoint to go on from: choose another --out.")
+        _check_same(config)
+    elif config.resume:
+        warnings.warn(f"There is nothing to resume in {out}: starting from the beginning.", stacklevel=2)
+    return resumable
+
+
+def _check_same(config: LmTrainConfig) -> None:
     before, now = asdict(read_run(config.out)), asdict(config)
     if changed := [name for name in now if name not in ("resume", "save_every", "out") and now[name] != before[name]]:
         raise ValueError(

@@ -31,7 +31,7 @@ class FitOptions:
         precision: fp32, bf16 (frozen weights too) or fp16.
         accumulate: passes that a step is split into, each of as many examples as the batch size says.
         checkpointing: compute activations twice, to need less memory.
-        save_every: steps between checkpoints; 0 for one at the end.
+        save_every: steps between checkpoints, beside the one at the end; 0 for one after every epoch.
         seed: of the order of the examples and of dropout.
     """
 
