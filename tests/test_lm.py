@@ -237,6 +237,21 @@ def test_fit_goes_on_where_it_was(tmp_path):
         fit(halted, Encoding(new_tokenizer(), "bare", 3), examples, options, quiet=True)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_and_what_it_leaves_is_merged_saved_and_asked(precision, tmp_path):
+    base = plain("llama").to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    model, encoding = ml.lm.inject_mtl_lora(base, TASKS, rank=3, num_up=2), Encoding(new_tokenizer(), "bare", 32)
+    options = FitOptions(lr=1e-2, batch_size=4, steps=4, warmup=0, precision=precision)
+    result = fit(model, encoding, rows(encoding)[0], options, tmp_path / "checkpoints", quiet=True)
+    assert 0 < result["loss"] < 10
+    assert all(layer.lora_B.any() for layer in model.modules() if isinstance(layer, PerTaskLinear))
+    inputs = batch(model)
+    expected = model(**inputs, task_ids=3).logits
+    torch.testing.assert_close(ml.lm.merge_task(model, 3)(**inputs).logits.float(), expected, atol=0.05, rtol=0.05)
+    loaded = ml.lm.load_adapters(plain("llama").to(base.dtype), ml.lm.save_adapters(model, tmp_path / "adapters"))
+    torch.testing.assert_close(loaded(**inputs, task_ids=3).logits.float(), expected, atol=0.05, rtol=0.05)
+
+
 # ----------------------------------------------------------------------------------------------- copies, files, merging
 
 

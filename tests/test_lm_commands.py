@@ -79,7 +79,7 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
     transformers.BartForConditionalGeneration(config).save_pretrained("bart")
     new_tokenizer().save_pretrained("bart")
     options = ["--model", "bart", "--data", "rows.json", "--steps", "1", "--batch-size", "2", "--cutoff", "200"]
-    assert main(["lm", "train", *options, "--preset", "commonsense", "--precision", "fp32", "--out", "run",
+    assert main(["lm", "train", *options, "--preset", "commonsense", "--out", "run",
                  "--checkpointing", "--targets", "q_proj", "v_proj"]) == 0  # fmt: skip
     assert "say neither the batch size" in capsys.readouterr().out
     assert main(["lm", "eval", "--run", "run", "--data", "rows.json", "--num-beams", "2", "--out", "scores"]) == 0

@@ -130,6 +130,7 @@ def _arguments(options: FitOptions, out: str | None, nowhere: str, quiet: bool) 
         weight_decay=options.weight_decay,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
+        use_cpu=not torch.accelerator.is_available(),  # bf16 is refused there unless a CPU is asked for
         seed=options.seed,
         logging_strategy="no" if quiet else "steps",
         logging_steps=10,
