@@ -5,6 +5,7 @@ import inspect
 import json
 import pickle
 
+import accelerate
 import pytest
 import torch
 from torch import nn
@@ -354,6 +355,41 @@ def test_copies_are_of_their_own(clone):
     assert torch.equal(copied(**inputs, task_ids=IDS).logits, model(**inputs, task_ids=IDS).logits)
     assert copied.task_ids is not model.task_ids
     assert {id(layer.ids) for layer in copied.modules() if isinstance(layer, PerTaskLinear)} == {id(copied.task_ids)}
+
+
+# ------------------------------------------------------------------------------------------- models spread over devices
+
+
+@pytest.mark.parametrize(
+    "parts", [[""], ["model.embed_tokens", "model.layers", "model.norm", "model.rotary_emb", "lm_head"]]
+)
+def test_a_model_that_accelerate_spreads_over_devices_is_adapted_trained_and_merged(parts):
+    base, plan = plain("llama"), dict.fromkeys(parts, "cpu")
+    expected, inputs = adapted("llama"), batch(base)
+    model = adapted("llama", model=accelerate.dispatch_model(base, plan, force_hooks=True))
+    model.load_state_dict(expected.state_dict())
+    assert "task_ids" in inspect.signature(model.forward).parameters
+    assert torch.equal(model(**inputs, task_ids=IDS).logits, expected(**inputs, task_ids=IDS).logits)
+    options = {"max_new_tokens": 3, "do_sample": False}
+    answers = model.generate(**inputs, task_ids=IDS, **options)
+    assert torch.equal(answers, expected.generate(**inputs, task_ids=IDS, **options))
+    with pytest.raises(ValueError, match="call it with task_ids"):
+        model(**inputs)
+    model(**inputs, labels=inputs["input_ids"], task_ids=IDS).loss.backward()
+    assert all((p.grad is not None) == ("lora_" in name) for name, p in model.named_parameters())
+    for each in (ml.lm.merge_task(model, 3), ml.lm.merge_task(copy.deepcopy(model), 3)):
+        torch.testing.assert_close(each(**inputs).logits, ml.lm.merge_task(expected, 3)(**inputs).logits)
+        assert "_hf_hook" in vars(each)
+
+
+def test_weights_that_are_not_there_cannot_be_adapted():
+    model = accelerate.cpu_offload(plain("llama"), "cpu")
+    with pytest.raises(ValueError, match=r"layers\.0\.self_attn\.q_proj cannot be adapted: its weight is offloaded"):
+        ml.lm.inject_mtl_lora(model, TASKS)
+    assert not any(isinstance(module, PerTaskLinear) for module in model.modules())
+    with torch.device("meta"):  # to count, for instance
+        config = transformers.LlamaConfig(**GROUPED)
+        assert isinstance(ml.lm.inject_lora(transformers.LlamaForCausalLM(config)), transformers.LlamaForCausalLM)
 
 
 # -------------------------------------------------------------------------------------------------------------- targets

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.hooks import add_hook_to_module
 from torch import Tensor, nn
 
 from mtlora_lite.lm.adaptation import METHODS, Adaptation, find_targets, linear_names
@@ -128,14 +129,22 @@ def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     for name, linear in chosen.items():
         if others := owners[id(linear.weight)] - {f"{name}.weight"}:
             raise ValueError(f"{name} cannot be adapted: it shares its weight with {', '.join(sorted(others))}.")
+        if linear.weight.is_meta and hasattr(linear, "_hf_hook"):
+            raise ValueError(
+                f"{name} cannot be adapted: its weight is offloaded. Load the model so that it fits on its devices: in "
+                "bfloat16, or on more of them."
+            )
     return {name: linears[name] for name in linears if name in chosen}
 
 
 def _become(model: nn.Module, kind: type) -> None:
-    """Give a model another class, and no longer what was put around the ``forward`` of its former one."""
+    """Give a model another class, whose ``forward`` takes the place of the former one in what was put around that."""
     model.__class__ = kind
-    if vars(model).pop("_original_forward", None):  # Trainer leaves autocast around it
+    if vars(model).pop("_original_forward", None):  # Trainer left autocast around it, which is not put back
         del model.forward
+    if hook := vars(model).get("_hf_hook"):  # the model is spread over devices
+        model._old_forward = kind.forward.__get__(model)
+        add_hook_to_module(model, hook)
 
 
 # ------------------------------------------------------------------------------------------- what an adapted model does
