@@ -432,6 +432,27 @@ def test_unknown_models_and_targets_are_errors_that_say_what_exists():
         ml.lm.inject_task_lora(plain("llama"), 2, rank=0)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**GROUPED)),
+        lambda: transformers.LlamaModel(transformers.LlamaConfig(**GROUPED)),
+        lambda: nn.Sequential(nn.Linear(4, 4)),
+    ],
+)
+def test_what_is_no_language_model_is_refused_as_it_is(make, tmp_path):
+    model = make()
+    before = (repr(model), [parameter.requires_grad for parameter in model.parameters()])
+    with pytest.raises(
+        ValueError,
+        match=f"This {type(model).__name__} is no causal or sequence-to-sequence model: load it by AutoModelForCausal",
+    ):
+        ml.lm.inject_lora(model, targets=["q_proj"] if hasattr(model, "config") else ["0"])
+    assert (repr(model), [parameter.requires_grad for parameter in model.parameters()]) == before
+    with pytest.raises(ValueError, match="no causal or sequence-to-sequence model"):
+        ml.lm.load_adapters(model, ml.lm.save_adapters(adapted("llama"), tmp_path))
+
+
 def test_a_failed_injection_leaves_the_model_as_it_was():
     model = plain("llama")
     with pytest.raises(ValueError, match="temperature"):

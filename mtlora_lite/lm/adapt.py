@@ -58,7 +58,8 @@ def inject_mtl_lora(
         dropout: of what enters the updates.
 
     Raises:
-        ValueError: the model is unknown or adapted already, a target is not in it, or an option is out of range.
+        ValueError: the model is unknown, no language model, or adapted already, a target is not in it, or an option is
+            out of range.
     """
     return adapt(
         model,
@@ -93,8 +94,7 @@ def inject_task_lora(
 
 def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     """Adapt a language model in place as ``adaptation`` says, and return it."""
-    if isinstance(model, _Adapted):
-        raise ValueError("This model is adapted already: load it anew to adapt it otherwise.")
+    _check_plain(model)
     if adaptation.method not in METHODS:
         raise ValueError(f"Unknown method {adaptation.method!r}. Methods: {', '.join(METHODS)}.")
     chosen = _chosen(model, adaptation.targets)
@@ -112,6 +112,17 @@ def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     # what Trainer's checkpoints leave out, as the frozen weights are where they were
     model._keys_to_ignore_on_save = {name for name in model.state_dict() if "lora_" not in name}
     return model
+
+
+def _check_plain(model: nn.Module) -> None:
+    """Raise ``ValueError`` unless this is a language model that is not adapted."""
+    if isinstance(model, _Adapted):
+        raise ValueError("This model is adapted already: load it anew to adapt it otherwise.")
+    if not hasattr(model, "generate"):
+        raise ValueError(
+            f"This {type(model).__name__} is no causal or sequence-to-sequence model: load it by AutoModelForCausalLM "
+            "or AutoModelForSeq2SeqLM."
+        )
 
 
 def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
@@ -319,6 +330,7 @@ def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
     Raises:
         ValueError: the folder holds no adapters, or they are for other weights or another shape of model.
     """
+    _check_plain(model)
     folder = Path(folder)
     record, tensors = read_adapters(folder), read_tensors(folder)
     check_type(folder, record, model)
