@@ -320,12 +320,33 @@ def test_adapters_are_saved_alone_and_loaded(method, tmp_path):
     assert loaded.adaptation == model.adaptation
 
 
+def test_what_is_saved_is_the_state_that_is_given(tmp_path):
+    """As Trainer does where the model's own tensors are pieces, or not there: under FSDP and ZeRO."""
+    model, other = adapted("llama"), adapted("llama")
+    for parameter in other.parameters():
+        nn.init.normal_(parameter) if parameter.requires_grad else None
+    state, inputs = other.state_dict(), batch(model)
+    for layer in (module for module in model.modules() if isinstance(module, PerTaskLinear)):
+        layer.lora_A.data = layer.lora_A.data[:0]  # as on a process that holds nothing of it
+    model.save_pretrained(tmp_path, state_dict=state)
+    loaded = ml.lm.load_adapters(plain("llama"), tmp_path)
+    assert torch.equal(loaded(**inputs, task_ids=IDS).logits, other(**inputs, task_ids=IDS).logits)
+    with pytest.raises(ValueError, match=r"not whole, .*q_proj\.lora_A is \(0, 32\) and not \(3, 32\): .*state_dict"):
+        model.save_pretrained(tmp_path / "empty")
+    name = next(name for name in state if "lora_" in name)
+    with pytest.raises(ValueError, match=f"not whole, no {name}: "):
+        other.save_pretrained(tmp_path / "empty", state_dict={key: state[key] for key in state if key != name})
+    assert not (tmp_path / "empty").exists()
+
+
 def test_adapters_of_other_weights_or_shapes_are_refused(tmp_path):
     ml.lm.save_adapters(adapted("llama"), tmp_path)
     other = plain("llama")
     nn.init.normal_(other.model.layers[1].self_attn.v_proj.weight)
     with pytest.raises(ValueError, match="for other weights than these: trained on some in float32"):
         ml.lm.load_adapters(other, tmp_path)
+    assert repr(other) == repr(plain("llama"))  # as it was
+    assert all(parameter.requires_grad for parameter in other.parameters())
     with pytest.raises(ValueError, match="loaded on weights in bfloat16"):
         ml.lm.load_adapters(plain("llama").bfloat16(), tmp_path)
     with pytest.raises(ValueError, match="for a model of type llama, this is of type qwen2"):

@@ -174,10 +174,19 @@ class _Adapted:
     task_ids: TaskIds
     trained_before: frozenset[str]
 
-    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **_: Any) -> None:
-        """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models."""
+    def save_pretrained(
+        self,
+        save_directory: Any,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models.
+
+        Under FSDP and ZeRO a process holds pieces of the tensors, and Trainer gives the ``state_dict`` that it gathers.
+        """
         if is_main_process:
-            save_adapters(self, save_directory)
+            write_adapters(self, self.adaptation, Path(save_directory), state_dict)
 
     @contextmanager
     def _of(self, task_ids: Any, samples: int | None) -> Iterator[None]:
@@ -333,9 +342,10 @@ def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
     _check_plain(model)
     folder = Path(folder)
     record, tensors = read_adapters(folder), read_tensors(folder)
+    adaptation = record["adaptation"]
     check_type(folder, record, model)
-    adapt(model, record["adaptation"])
-    check_shapes(folder, tensors, model)
-    check_base(folder, record, model)
-    model.load_state_dict(tensors, strict=False)
+    linears = _chosen(model, adaptation.targets)
+    check_shapes(folder, tensors, adaptation, linears)
+    check_base(folder, record, linears)
+    adapt(model, adaptation).load_state_dict(tensors, strict=False)
     return model
