@@ -194,7 +194,8 @@ class MultiTaskModel(nn.Module):
         Raises:
             FileNotFoundError: the folder does not hold a saved model, or there is none of that name on the hub.
             ConnectionError: it is not in the hub's cache here, and the hub cannot be reached.
-            ValueError: the weights cannot be read, or the frozen ones are not those the adapters were trained on.
+            ValueError: the weights cannot be read or do not fit the backbone, or the frozen ones are not those the
+                adapters were trained on.
         """
         if names_repo(directory):
             directory = download(Path(directory).as_posix(), (CONFIG_FILE, WEIGHTS_FILE), revision)
@@ -210,11 +211,8 @@ class MultiTaskModel(nn.Module):
         model = build_from(config, backbone, config.pretrained and not full)
         model.results = results
         state = _read_weights(directory / WEIGHTS_FILE)
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        elsewhere = set() if full else {name for name, _ in model.named_parameters()} - model.trained
-        if unexpected or set(missing) - elsewhere:
-            names = ", ".join([*unexpected, *sorted(set(missing) - elsewhere)][:3])
-            raise ValueError(f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {names}, ...")
+        _check_fit(directory, state, model, full)
+        model.load_state_dict(state, strict=False)
         if not full and model.frozen_hash() != frozen:
             raise ValueError(
                 f"{directory} was trained on other frozen weights than {config.backbone!r} has here: "
@@ -357,6 +355,19 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"method", "tasks", "full", "frozen_sha256"} <= record.keys():
         raise ValueError(f"{path} is not of a model that this package saved.")
     return record
+
+
+def _check_fit(directory: Path, state: Mapping[str, Tensor], model: MultiTaskModel, full: bool) -> None:
+    """Raise ``ValueError`` unless saved weights are those of a model, by names and shapes."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    elsewhere = set() if full else {name for name, _ in model.named_parameters()} - model.trained
+    odd = [name for name, value in state.items() if value.shape != shapes.get(name)]
+    odd += sorted(shapes.keys() - state.keys() - elsewhere)
+    if odd:
+        raise ValueError(
+            f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE} with a {model.backbone.title} of width "
+            f"{model.backbone.width} as the backbone: {', '.join(odd[:3])}, ..."
+        )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -263,6 +263,14 @@ def test_a_damaged_folder_is_refused_with_its_name(build, small_swin, tmp_path):
         ml.MultiTaskModel.from_pretrained(tmp_path / "b", backbone=small_swin())
 
 
+def test_adapters_on_another_kind_of_backbone_are_refused_in_a_sentence(tmp_path):
+    ml.build_model(backbone="swin_scenes_tiny", tasks=("sal",), img_size=64).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"does not fit its config\.json with a PVT v2 of width 32 as the backbone: back"
+    ):
+        ml.MultiTaskModel.from_pretrained(tmp_path, backbone="pvt_v2_scenes_tiny")
+
+
 def test_single_task_is_one_model_per_task(small_swin):
     with pytest.raises(ValueError, match=r"one task per model, got sal, depth: build one model for each"):
         ml.build_model("single_task", backbone=small_swin(), tasks=("sal", "depth"), img_size=(64, 96))
