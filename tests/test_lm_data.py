@@ -21,6 +21,7 @@ def written(tmp_path, content):
 def test_examples_are_read_as_they_are_written(tmp_path):
     rows = [ROW, {k: v for k, v in ROW.items() if k != "input"} | {"task_id": 0, "answer": "false", "extra": 3}]
     first, second = read_examples(written(tmp_path, rows), num_tasks=2)
+    assert read_examples(written(tmp_path, [rows[1] | {"input": None, "answer": None}]))[0].input == ""
     assert first == Example("Is it true?", "Fish fly.", "the correct answer is false", 1)
     assert second == Example("Is it true?", "", "the correct answer is false", 0, "false")
 

@@ -76,7 +76,7 @@ def _read(entry: Any, where: str, num_tasks: int | None) -> Example:
         raise ValueError(f"{where} is not an object but {_short(entry)}.")
     values = {}
     for field, kind in _FIELDS.items():
-        value = entry.get(field, _OPTIONAL.get(field))
+        value = _OPTIONAL.get(field) if entry.get(field) is None else entry[field]  # null is as good as nothing
         if value is None:
             raise ValueError(f"{where} has no {field!r}; there are: {', '.join(entry) or 'none'}.")
         if type(value) is not kind:
