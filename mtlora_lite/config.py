@@ -18,7 +18,7 @@ from mtlora_lite.decoders import DECODERS
 from mtlora_lite.methods import method_options
 from mtlora_lite.metrics import PROTOCOLS
 from mtlora_lite.model import MultiTaskModel, build_model
-from mtlora_lite.names import check_known, did_you_mean
+from mtlora_lite.names import check_known, check_numbers, did_you_mean
 from mtlora_lite.prepared import layout_of, reader_of
 from mtlora_lite.records import as_json
 from mtlora_lite.tasks import TASKS, check_tasks
@@ -92,12 +92,7 @@ class Setting:
             ("decoder", self.decoder, DECODERS), *(("augmentation", name, AUGMENTATIONS) for name in self.augment),
         ):  # fmt: skip
             check_known(kind, name, known)
-        if not 0 < self.decoder_lr_factor < math.inf:
-            raise ValueError(f"decoder_lr_factor is a number above 0, not {self.decoder_lr_factor}.")
-        for name, least in LEAST.items():
-            value = getattr(self, name, None)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is at least {least}, not {value}.")
+        check_numbers(self, LEAST, positive=("decoder_lr_factor",))
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is a probability, from 0 to below 1, not {self.drop_path}.")
         for task, weight in self.loss_weights.items():
@@ -159,8 +154,7 @@ class TrainConfig(Setting):
         """Say what cannot be, before anything is rendered, read or built."""
         super().__post_init__()
         method_options(self.method, self.options)
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr is a number above 0, not {self.lr}.")
+        check_numbers(self, {}, positive=("lr",))
         for kind, name, known in (
             ("precision", self.precision, PRECISIONS), ("weighting", self.weighting, WEIGHTINGS),
             ("balancer", self.balance, (None, *BALANCERS)),

@@ -64,6 +64,11 @@ class MultiTaskModel(nn.Module):
     """A backbone with one decoder per task; made by ``build_model``.
 
     Shapes: ``images (B, 3, H, W)`` to ``{task: logits (B, C_task, H, W)}``.
+
+    Attributes:
+        config: what it was built of.
+        trained: names of the parameters that its method trains, whatever ``requires_grad`` says by now.
+        results: how it scored, if that is known; see ``save_pretrained``.
     """
 
     def __init__(self, backbone: Backbone, decoders: Mapping[str, nn.Module], config: ModelConfig):
@@ -71,7 +76,8 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.decoders = nn.ModuleDict(decoders)
         self.config = config
-        self.results: Mapping[str, Any] | None = None  # how it scored, if that is known; see ``save_pretrained``
+        self.trained = frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
+        self.results: Mapping[str, Any] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -121,8 +127,9 @@ class MultiTaskModel(nn.Module):
 
         Args:
             directory: made if it does not exist; files are replaced atomically, but for a card that was edited.
-            full: also write the frozen weights. They are written in any case when they cannot be had again by the
-                backbone's name (not pre-trained, or given as a module).
+            full: write all weights, and not only those that the method trains or that require gradients now. It is
+                so in any case when the rest cannot be had again by the backbone's name (not pre-trained, or given as a
+                module).
             results: how the model scores, as a run's ``metrics.json`` has it, for the card; it is kept in
                 ``config.json`` and in ``self.results``. None: what ``self.results`` says.
         """
@@ -133,8 +140,8 @@ class MultiTaskModel(nn.Module):
         merged = is_merged(self)
         state = self.unmerge().state_dict()
         if not full:
-            trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-            state = {name: value for name, value in state.items() if name in trained or name.startswith("decoders.")}
+            kept = self._learned()
+            state = {name: value for name, value in state.items() if name in kept or name.startswith("decoders.")}
         record = dataclasses.asdict(self.config) | {"full": full, "frozen_sha256": self.frozen_hash()}
         if full and isinstance(self.config.backbone, str) and is_weights_file(self.config.backbone):
             record |= {"backbone": self.backbone.shape(), "pretrained": False}  # the file is not needed any more
@@ -187,7 +194,8 @@ class MultiTaskModel(nn.Module):
         Raises:
             FileNotFoundError: the folder does not hold a saved model, or there is none of that name on the hub.
             ConnectionError: it is not in the hub's cache here, and the hub cannot be reached.
-            ValueError: the weights cannot be read, or the frozen ones are not those the adapters were trained on.
+            ValueError: the weights cannot be read or do not fit the backbone, or the frozen ones are not those the
+                adapters were trained on.
         """
         if names_repo(directory):
             directory = download(Path(directory).as_posix(), (CONFIG_FILE, WEIGHTS_FILE), revision)
@@ -203,12 +211,9 @@ class MultiTaskModel(nn.Module):
         model = build_from(config, backbone, config.pretrained and not full)
         model.results = results
         state = _read_weights(directory / WEIGHTS_FILE)
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        expected = set() if full else {name for name, p in model.named_parameters() if not p.requires_grad}
-        if unexpected or set(missing) - expected:
-            names = ", ".join([*unexpected, *sorted(set(missing) - expected)][:3])
-            raise ValueError(f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {names}, ...")
-        if model.frozen_hash() != frozen:
+        _check_fit(directory, state, model, full)
+        model.load_state_dict(state, strict=False)
+        if not full and model.frozen_hash() != frozen:
             raise ValueError(
                 f"{directory} was trained on other frozen weights than {config.backbone!r} has here: "
                 "use the same pre-trained backbone, or save with full=True."
@@ -220,7 +225,8 @@ class MultiTaskModel(nn.Module):
         backbone = self.config.backbone
         if not isinstance(backbone, str):
             backbone = f"a {self.backbone.title} of width {self.backbone.width}"
-        trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        learned = self._learned()
+        trained = sum(parameter.numel() for name, parameter in self.named_parameters() if name in learned)
         total = sum(parameter.numel() for parameter in self.parameters())
         return Facts(
             name, self.config.method, self.config.options, Path(backbone).name, self.backbone.title,
@@ -228,11 +234,15 @@ class MultiTaskModel(nn.Module):
             weights.stat().st_size, self.results,
         )  # fmt: skip
 
+    def _learned(self) -> frozenset[str]:
+        """Names of the parameters that the method trains, or that require gradients now."""
+        return self.trained | {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def frozen_hash(self) -> str:
-        """SHA-256 over the backbone's frozen linear weights: what an adapter file is good for."""
+        """SHA-256 over the backbone's linear weights that the method freezes: what an adapter file is good for."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.backbone.named_parameters()):
-            if not parameter.requires_grad and self.backbone.parameter_group(name) == "linears":
+            if f"backbone.{name}" not in self.trained and self.backbone.parameter_group(name) == "linears":
                 digest.update(name.encode())
                 digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -345,6 +355,19 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"method", "tasks", "full", "frozen_sha256"} <= record.keys():
         raise ValueError(f"{path} is not of a model that this package saved.")
     return record
+
+
+def _check_fit(directory: Path, state: Mapping[str, Tensor], model: MultiTaskModel, full: bool) -> None:
+    """Raise ``ValueError`` unless saved weights are those of a model, by names and shapes."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    elsewhere = set() if full else {name for name, _ in model.named_parameters()} - model.trained
+    odd = [name for name, value in state.items() if value.shape != shapes.get(name)]
+    odd += sorted(shapes.keys() - state.keys() - elsewhere)
+    if odd:
+        raise ValueError(
+            f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE} with a {model.backbone.title} of width "
+            f"{model.backbone.width} as the backbone: {', '.join(odd[:3])}, ..."
+        )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

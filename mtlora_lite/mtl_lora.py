@@ -18,6 +18,7 @@ Source: Yang et al., AAAI 2025, arXiv 2410.09437.
 """
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,14 +36,24 @@ class TaskIds:
 
     The layers of a model share one object (``share_task_ids``), and whoever calls the model fills it for as long as
     the call lasts: ``with task_ids.of(ids): model(x)``. Outside of that it is empty, so that no call can pick up the
-    ids of an earlier one; a layer that finds nothing raises.
+    ids of an earlier one; a layer that finds nothing raises. Every thread has its own, so that one model may serve
+    several at a time.
 
     What is called later, in the backward pass, as activation checkpointing does, has to be ``bound`` to the ids of
     its own forward pass: ``checkpoint(task_ids.bound(block), x, use_reentrant=False)``.
     """
 
     def __init__(self):
-        self.current: Tensor | None = None  # (B,) int64
+        self._of_thread = threading.local()
+
+    @property
+    def current(self) -> Tensor | None:
+        """The ids of the call that this thread is in, (B,) int64."""
+        return getattr(self._of_thread, "ids", None)
+
+    @current.setter
+    def current(self, ids: Tensor | None) -> None:
+        self._of_thread.ids = ids
 
     @contextmanager
     def of(self, task_ids: "Tensor | Sequence[int] | int", num_tasks: int | None = None) -> Iterator[None]:

@@ -5,6 +5,7 @@ import inspect
 import json
 import pickle
 
+import accelerate
 import pytest
 import torch
 from torch import nn
@@ -228,10 +229,28 @@ def test_fit_goes_on_where_it_was(tmp_path):
     fit(fresh, encoding, examples, options, tmp_path / "straight", resume=True, quiet=True)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, fresh.state_dict()[name]), name
+    fit(fresh, encoding, examples, FitOptions(batch_size=4, steps=4), tmp_path / "epochs", quiet=True)
+    names = {path.name for path in (tmp_path / "epochs").iterdir()}
+    assert names == {"checkpoint-3", "checkpoint-4"}  # after an epoch and at the end, if nothing else is said
     with pytest.raises(ValueError, match="no checkpoint in"):
         fit(halted, encoding, examples, options, tmp_path / "nowhere", resume=True)
     with pytest.raises(ValueError, match="No answer of 12 examples is within the cutoff of 3 tokens"):
         fit(halted, Encoding(new_tokenizer(), "bare", 3), examples, options, quiet=True)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_and_what_it_leaves_is_merged_saved_and_asked(precision, tmp_path):
+    base = plain("llama").to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    model, encoding = ml.lm.inject_mtl_lora(base, TASKS, rank=3, num_up=2), Encoding(new_tokenizer(), "bare", 32)
+    options = FitOptions(lr=1e-2, batch_size=4, steps=4, warmup=0, precision=precision)
+    result = fit(model, encoding, rows(encoding)[0], options, tmp_path / "checkpoints", quiet=True)
+    assert 0 < result["loss"] < 10
+    assert all(layer.lora_B.any() for layer in model.modules() if isinstance(layer, PerTaskLinear))
+    inputs = batch(model)
+    expected = model(**inputs, task_ids=3).logits
+    torch.testing.assert_close(ml.lm.merge_task(model, 3)(**inputs).logits.float(), expected, atol=0.05, rtol=0.05)
+    loaded = ml.lm.load_adapters(plain("llama").to(base.dtype), ml.lm.save_adapters(model, tmp_path / "adapters"))
+    torch.testing.assert_close(loaded(**inputs, task_ids=3).logits.float(), expected, atol=0.05, rtol=0.05)
 
 
 # ----------------------------------------------------------------------------------------------- copies, files, merging
@@ -250,6 +269,34 @@ def test_a_merged_task_is_a_plain_model_with_equal_outputs(kind):
         ml.lm.merge_task(model, 4)
     with pytest.raises(ValueError, match=r"is not adapted: call lm\.inject_mtl_lora"):
         ml.lm.merge_task(merged, 0)
+
+
+def test_a_model_trained_in_bf16_and_computing_twice_is_merged_into_one_that_is_plain_and_trains(tmp_path):
+    model, encoding = adapted("llama", model=plain("llama").bfloat16()), Encoding(new_tokenizer(), "bare", 32)
+    arguments = transformers.TrainingArguments(
+        tmp_path, max_steps=1, per_device_train_batch_size=4, bf16=True, report_to="none", save_strategy="no",
+        use_cpu=True, disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
+    trainer = transformers.Trainer(model, arguments, train_dataset=rows(encoding)[1], data_collator=encoding.collate)
+    trainer.train()
+    merged, inputs = ml.lm.merge_task(model.eval(), 3), batch(model)
+    assert merged(**inputs).logits.dtype == torch.bfloat16  # what Trainer put around it is gone
+    unwrapped = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    expected = unwrapped(**inputs, task_ids=3).logits
+    torch.testing.assert_close(merged(**inputs).logits, expected, atol=0.05, rtol=0.05)
+    assert not torch.equal(unwrapped(**inputs, task_ids=0).logits, expected)
+    merged.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(parameter.grad is not None for parameter in merged.parameters())
+
+
+def test_what_was_frozen_before_is_frozen_when_merged():
+    base = plain("llama")
+    base.model.embed_tokens.requires_grad_(False)
+    merged = ml.lm.merge_task(adapted("llama", model=base), 1)
+    frozen = {name for name, parameter in merged.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"model.embed_tokens.weight"}
 
 
 def test_a_merged_model_is_saved_and_loaded_by_transformers_alone(tmp_path):
@@ -273,12 +320,33 @@ def test_adapters_are_saved_alone_and_loaded(method, tmp_path):
     assert loaded.adaptation == model.adaptation
 
 
+def test_what_is_saved_is_the_state_that_is_given(tmp_path):
+    """As Trainer does where the model's own tensors are pieces, or not there: under FSDP and ZeRO."""
+    model, other = adapted("llama"), adapted("llama")
+    for parameter in other.parameters():
+        nn.init.normal_(parameter) if parameter.requires_grad else None
+    state, inputs = other.state_dict(), batch(model)
+    for layer in (module for module in model.modules() if isinstance(module, PerTaskLinear)):
+        layer.lora_A.data = layer.lora_A.data[:0]  # as on a process that holds nothing of it
+    model.save_pretrained(tmp_path, state_dict=state)
+    loaded = ml.lm.load_adapters(plain("llama"), tmp_path)
+    assert torch.equal(loaded(**inputs, task_ids=IDS).logits, other(**inputs, task_ids=IDS).logits)
+    with pytest.raises(ValueError, match=r"not whole, .*q_proj\.lora_A is \(0, 32\) and not \(3, 32\): .*state_dict"):
+        model.save_pretrained(tmp_path / "empty")
+    name = next(name for name in state if "lora_" in name)
+    with pytest.raises(ValueError, match=f"not whole, no {name}: "):
+        other.save_pretrained(tmp_path / "empty", state_dict={key: state[key] for key in state if key != name})
+    assert not (tmp_path / "empty").exists()
+
+
 def test_adapters_of_other_weights_or_shapes_are_refused(tmp_path):
     ml.lm.save_adapters(adapted("llama"), tmp_path)
     other = plain("llama")
     nn.init.normal_(other.model.layers[1].self_attn.v_proj.weight)
     with pytest.raises(ValueError, match="for other weights than these: trained on some in float32"):
         ml.lm.load_adapters(other, tmp_path)
+    assert repr(other) == repr(plain("llama"))  # as it was
+    assert all(parameter.requires_grad for parameter in other.parameters())
     with pytest.raises(ValueError, match="loaded on weights in bfloat16"):
         ml.lm.load_adapters(plain("llama").bfloat16(), tmp_path)
     with pytest.raises(ValueError, match="for a model of type llama, this is of type qwen2"):
@@ -308,6 +376,41 @@ def test_copies_are_of_their_own(clone):
     assert torch.equal(copied(**inputs, task_ids=IDS).logits, model(**inputs, task_ids=IDS).logits)
     assert copied.task_ids is not model.task_ids
     assert {id(layer.ids) for layer in copied.modules() if isinstance(layer, PerTaskLinear)} == {id(copied.task_ids)}
+
+
+# ------------------------------------------------------------------------------------------- models spread over devices
+
+
+@pytest.mark.parametrize(
+    "parts", [[""], ["model.embed_tokens", "model.layers", "model.norm", "model.rotary_emb", "lm_head"]]
+)
+def test_a_model_that_accelerate_spreads_over_devices_is_adapted_trained_and_merged(parts):
+    base, plan = plain("llama"), dict.fromkeys(parts, "cpu")
+    expected, inputs = adapted("llama"), batch(base)
+    model = adapted("llama", model=accelerate.dispatch_model(base, plan, force_hooks=True))
+    model.load_state_dict(expected.state_dict())
+    assert "task_ids" in inspect.signature(model.forward).parameters
+    assert torch.equal(model(**inputs, task_ids=IDS).logits, expected(**inputs, task_ids=IDS).logits)
+    options = {"max_new_tokens": 3, "do_sample": False}
+    answers = model.generate(**inputs, task_ids=IDS, **options)
+    assert torch.equal(answers, expected.generate(**inputs, task_ids=IDS, **options))
+    with pytest.raises(ValueError, match="call it with task_ids"):
+        model(**inputs)
+    model(**inputs, labels=inputs["input_ids"], task_ids=IDS).loss.backward()
+    assert all((p.grad is not None) == ("lora_" in name) for name, p in model.named_parameters())
+    for each in (ml.lm.merge_task(model, 3), ml.lm.merge_task(copy.deepcopy(model), 3)):
+        torch.testing.assert_close(each(**inputs).logits, ml.lm.merge_task(expected, 3)(**inputs).logits)
+        assert "_hf_hook" in vars(each)
+
+
+def test_weights_that_are_not_there_cannot_be_adapted():
+    model = accelerate.cpu_offload(plain("llama"), "cpu")
+    with pytest.raises(ValueError, match=r"layers\.0\.self_attn\.q_proj cannot be adapted: its weight is offloaded"):
+        ml.lm.inject_mtl_lora(model, TASKS)
+    assert not any(isinstance(module, PerTaskLinear) for module in model.modules())
+    with torch.device("meta"):  # to count, for instance
+        config = transformers.LlamaConfig(**GROUPED)
+        assert isinstance(ml.lm.inject_lora(transformers.LlamaForCausalLM(config)), transformers.LlamaForCausalLM)
 
 
 # -------------------------------------------------------------------------------------------------------------- targets
@@ -348,6 +451,27 @@ def test_unknown_models_and_targets_are_errors_that_say_what_exists():
         ml.lm.inject_lora(adapted("llama"))
     with pytest.raises(ValueError, match="rank of at least 1"):
         ml.lm.inject_task_lora(plain("llama"), 2, rank=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**GROUPED)),
+        lambda: transformers.LlamaModel(transformers.LlamaConfig(**GROUPED)),
+        lambda: nn.Sequential(nn.Linear(4, 4)),
+    ],
+)
+def test_what_is_no_language_model_is_refused_as_it_is(make, tmp_path):
+    model = make()
+    before = (repr(model), [parameter.requires_grad for parameter in model.parameters()])
+    with pytest.raises(
+        ValueError,
+        match=f"This {type(model).__name__} is no causal or sequence-to-sequence model: load it by AutoModelForCausal",
+    ):
+        ml.lm.inject_lora(model, targets=["q_proj"] if hasattr(model, "config") else ["0"])
+    assert (repr(model), [parameter.requires_grad for parameter in model.parameters()]) == before
+    with pytest.raises(ValueError, match="no causal or sequence-to-sequence model"):
+        ml.lm.load_adapters(model, ml.lm.save_adapters(adapted("llama"), tmp_path))
 
 
 def test_a_failed_injection_leaves_the_model_as_it_was():

@@ -1,6 +1,7 @@
 """``mtlora lm``: the embedded model from training to scores, models and data of one's own, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -42,6 +43,27 @@ def test_the_embedded_model_is_trained_saved_resumed_and_scored(capsys, tmp_path
     assert main([*train, "--resume", "--rank", "4"]) == 2
     assert "begun with another rank" in capsys.readouterr().err
     assert main([*train, "--resume"]) == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert main([*train, "--resume"]) == 2
+    assert "run holds trained adapters and no checkpoint to go on from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(resume, monkeypatch, capsys, tmp_path):
+    train = ["lm", "train", "--steps", "1", "--batch-size", "4", "--out", "run"]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.Trainer.training_step", stop)
+        assert main(train) == 130
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+    capsys.readouterr()
+    assert main([*train, *resume, "--rank", "4"]) == 0
+    said = "There is nothing to resume in run: starting from the beginning."
+    assert (said in capsys.readouterr().err) == bool(resume)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["rank"] == 4
 
 
 def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
@@ -57,12 +79,18 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
     transformers.BartForConditionalGeneration(config).save_pretrained("bart")
     new_tokenizer().save_pretrained("bart")
     options = ["--model", "bart", "--data", "rows.json", "--steps", "1", "--batch-size", "2", "--cutoff", "200"]
-    assert main(["lm", "train", *options, "--preset", "commonsense", "--precision", "fp32", "--out", "run",
+    assert main(["lm", "train", *options, "--preset", "commonsense", "--out", "run",
                  "--checkpointing", "--targets", "q_proj", "v_proj"]) == 0  # fmt: skip
     assert "say neither the batch size" in capsys.readouterr().out
     assert main(["lm", "eval", "--run", "run", "--data", "rows.json", "--num-beams", "2", "--out", "scores"]) == 0
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["scores"]
     assert list(scores) == ["boolq", "piqa"]
+    capsys.readouterr()
+    assert main(["lm", "eval", "--run", "run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: The run in run was trained on rows.json, not on the puzzles: say by --data FILE what to score it on.\n"
+    )
+    assert not (tmp_path / "run" / "scores.json").exists()
     assert json.loads((tmp_path / "run" / "adapters" / "adapters.json").read_text())["adaptation"]["scale"] == 2.0
 
 
@@ -84,9 +112,19 @@ def test_examples_of_ones_own_and_a_model_in_a_folder(capsys, tmp_path):
         (["train", "--schedule", "cosin"], "Unknown schedule 'cosin'"),
         (["train", "--rank", "0"], "rank of at least 1"),
         (["train", "--cutoff", "3", "--steps", "1"], "No answer of 16 examples is within the cutoff of 3 tokens"),
-        (["train", "--resume"], "holds no run of lm train"),
+        (["train", "--num-tasks", "3"], "The puzzles are of 8 tasks, and num_tasks is 3: leave it out"),
+        (["train", "--batch-size", "0"], "batch_size is at least 1, not 0."),
+        (["train", "--steps", "0"], "steps is at least 1, not 0."),
+        (["train", "--save-every", "-1"], "save_every is at least 0, not -1."),
+        (["train", "--epochs", "0"], "epochs is a number above 0, not 0.0."),
+        (["train", "--lr", "nan"], "lr is a number above 0, not nan."),
         (["eval", "--run", "gone"], "gone holds no run of lm train"),
+        (["eval", "--count", "0"], "count is at least 1, not 0."),
+        (["eval", "--batch-size", "-1"], "batch_size is at least 1, not -1."),
+        (["eval", "--max-new-tokens", "0"], "max_new_tokens is at least 1, not 0."),
+        (["eval", "--num-beams", "0"], "num_beams is at least 1, not 0."),
         (["compare", "--lrs"], "needs a learning rate and a seed"),
+        (["compare", "--count", "1"], "count is at least 2, not 1."),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments, message, capsys):

@@ -21,6 +21,7 @@ def written(tmp_path, content):
 def test_examples_are_read_as_they_are_written(tmp_path):
     rows = [ROW, {k: v for k, v in ROW.items() if k != "input"} | {"task_id": 0, "answer": "false", "extra": 3}]
     first, second = read_examples(written(tmp_path, rows), num_tasks=2)
+    assert read_examples(written(tmp_path, [rows[1] | {"input": None, "answer": None}]))[0].input == ""
     assert first == Example("Is it true?", "Fish fly.", "the correct answer is false", 1)
     assert second == Example("Is it true?", "", "the correct answer is false", 0, "false")
 
@@ -182,6 +183,16 @@ def test_scores_are_shares_of_exact_matches():
     assert nothing["boolq"]["accuracy"] == 0  # nothing found is never right
     plain = score([Example("", "", "a b", 0)] * 2, [" a  b\n", "A b"], ["any"], {})
     assert plain["any"]["accuracy"] == 50
+
+
+def test_a_whole_text_may_be_the_output_or_the_short_answer_and_what_is_found_the_answer_alone():
+    example = Example("", "", "the correct answer is positive", 0, "positive")
+    said = ["the correct answer is positive", "positive\n", "the correct answer is negative", ""]
+    assert score([example] * 4, said, ["sst2"], {})["sst2"]["accuracy"] == 50
+    example = Example("", "", "not solution1 but solution2", 0, "solution2")
+    assert score([example] * 2, ["solution2", "solution1"], ["piqa"], {"piqa": "solution[12]"})["piqa"] == {
+        "accuracy": 50.0, "examples": 2, "unanswered": 0,
+    }  # fmt: skip
 
 
 def test_presets_hold_the_released_settings():

@@ -229,6 +229,27 @@ def test_saving_a_merged_model_saves_it_unmerged(build, small_swin, images, tmp_
     torch.testing.assert_close(loaded(images)["edge"], model.unmerge()(images)["edge"])
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("method", ["mtlora", "full"])
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_model_is_saved_whole_whatever_is_frozen_or_thawed_by_then(tmp_path, method, full, learns):
+    model = ml.build_model(
+        method, backbone="swin_scenes_tiny", tasks=("sal", "depth"), img_size=64, decoder_options=SMALL_HEADS
+    ).eval()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    model.requires_grad_(learns)
+    for name, parameter in model.named_parameters():
+        if learns or name in trained:  # also weights that the method keeps frozen, where they were thawed
+            torch.nn.init.normal_(parameter, std=0.2)
+    images = torch.randn(1, 3, 64, 64)
+    expected = model(images)
+    model.save_pretrained(tmp_path, full=full)
+    counted = sum(p.numel() for name, p in model.named_parameters() if learns or name in trained)
+    assert f"{counted:,} of " in (tmp_path / "README.md").read_text()
+    loaded = ml.MultiTaskModel.from_pretrained(tmp_path)
+    assert all(torch.equal(logits, expected[task]) for task, logits in loaded(images).items())
+
+
 def test_a_damaged_folder_is_refused_with_its_name(build, small_swin, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         ml.MultiTaskModel.from_pretrained(tmp_path)
@@ -240,6 +261,14 @@ def test_a_damaged_folder_is_refused_with_its_name(build, small_swin, tmp_path):
     (tmp_path / "b" / "config.json").write_text(json.dumps(record | {"tasks": ["sal"], "channels": {"sal": 1}}))
     with pytest.raises(ValueError, match=r"one entry per task|does not fit"):
         ml.MultiTaskModel.from_pretrained(tmp_path / "b", backbone=small_swin())
+
+
+def test_adapters_on_another_kind_of_backbone_are_refused_in_a_sentence(tmp_path):
+    ml.build_model(backbone="swin_scenes_tiny", tasks=("sal",), img_size=64).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"does not fit its config\.json with a PVT v2 of width 32 as the backbone: back"
+    ):
+        ml.MultiTaskModel.from_pretrained(tmp_path, backbone="pvt_v2_scenes_tiny")
 
 
 def test_single_task_is_one_model_per_task(small_swin):

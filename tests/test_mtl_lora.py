@@ -3,7 +3,9 @@
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -241,6 +243,40 @@ def test_forgetting_the_ids_is_one_clear_error_also_in_the_backward_pass():
         out = checkpoint(model.block, x, use_reentrant=False)  # not bound
     with pytest.raises(ValueError, match="has to be bound"):
         out.sum().backward()
+
+
+def test_calls_in_two_threads_have_each_their_own_ids():
+    model, calls = Deep(), [(torch.randn(5, 7, 6), IDS), (torch.randn(3, 7, 6), torch.tensor([1, 3, 0]))]
+    expected = [model(*call) for call in calls]
+    together = Barrier(2, timeout=10)
+
+    def wait(*_):
+        together.wait()
+
+    model.block.register_forward_pre_hook(wait)  # both have said their ids by now
+    model.block.register_forward_hook(wait)  # and neither has taken them back
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda call: model(*call), calls))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert model.ids.current is None
+
+
+def test_blocks_recomputed_in_another_thread_have_the_ids_of_their_own_forward():
+    model, x = Deep(recompute=True), torch.randn(5, 7, 6)
+    model(x, IDS).square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    loss = model(x, IDS).square().sum()
+    with ThreadPoolExecutor(1) as threads:  # as on a GPU, whose backward pass has a thread of its own
+        threads.submit(loss.backward).result()
+    assert all(p.grad is None or torch.equal(p.grad, gradients[name]) for name, p in model.named_parameters())
+
+
+def test_compiled_code_reads_the_ids_of_every_call():
+    model, x = Deep(), torch.randn(5, 7, 6)
+    compiled = torch.compile(model, backend="eager")
+    for ids in (IDS, torch.tensor([1, 1, 0, 3, 2])):
+        assert torch.equal(compiled(x, ids), model(x, ids))
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

@@ -194,6 +194,32 @@ def test_every_parameter_has_a_group(small_swin):
     assert groups == {"patch_embed", "rel_pos", "norms", "merging", "linears", "lora"}
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_weights_of_an_unknown_tag_are_refused_with_those_there_are(pretrained):
+    with pytest.raises(
+        ValueError, match=r"'swin_tiny_patch4_window7_224' has no weights 'nope'\. There are: ms_in1k, "
+    ):
+        build_backbone("swin_tiny_patch4_window7_224.nope", img_size=64, pretrained=pretrained)
+    with pytest.raises(ValueError, match=r"'swin_scenes_tiny' has no weights 'nope'\. There are: none with a tag"):
+        build_backbone("swin_scenes_tiny.nope", img_size=64, pretrained=pretrained)
+
+
+def test_a_shape_of_an_unknown_family_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"Unknown family 'convnext'\. There are: swin, swinv2, pvt_v2\."):
+        build_backbone({"family": "convnext"}, img_size=64, pretrained=False)
+
+
+@pytest.mark.parametrize("size", [64.0, (64, 64.5), "64", None, (64, 64, 64), (64,)])
+def test_an_image_size_is_one_whole_number_or_two(size):
+    with pytest.raises(ValueError, match=r"img_size is a whole number of pixels, or two \(height, width\), not "):
+        build_backbone("swin_scenes_tiny", img_size=size, pretrained=False)
+
+
+def test_an_image_without_a_batch_is_refused_with_its_shape(small_swin):
+    with pytest.raises(ValueError, match=r"Images are a batch \(B, 3, H, W\), got \(3, 64, 96\)"):
+        build_backbone(small_swin(), img_size=(64, 96))(torch.randn(3, 64, 96), ("edge",))
+
+
 def test_errors_say_what_exists_and_what_to_do(small_swin):
     with pytest.raises(ValueError, match=r"'query' matches no layer.*qkv, proj, fc1, fc2, reduction"):
         adapted(small_swin(), targets=("query",))

@@ -4,8 +4,9 @@ Every family of timm that is supported has a small file of its own, which says w
 row in ``FAMILIES``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 import timm
@@ -23,6 +24,7 @@ from mtlora_lite.backbones.checkpoints import (
 from mtlora_lite.backbones.pvt import PVTBackbone
 from mtlora_lite.backbones.swin import SwinBackbone
 from mtlora_lite.backbones.swinv2 import SwinV2Backbone
+from mtlora_lite.names import check_known
 from mtlora_lite.unpickle import WEIGHT_SUFFIXES
 
 #: What timm's names of a family begin with, and its class.
@@ -60,7 +62,7 @@ def build_backbone(
         drop_path: stochastic depth rate of the last block; earlier blocks have less (ignored for a module).
 
     Raises:
-        ValueError: unknown name, of no supported family, a size that is not a multiple of 32 or not the module's.
+        ValueError: unknown name or tag, of no supported family, a size that is no multiple of 32 or not the module's.
         FileNotFoundError: there is no such file of weights.
         ConnectionError: the weights are on the hub, which cannot be reached.
     """
@@ -70,7 +72,9 @@ def build_backbone(
         if pretrained:
             raise ValueError("A backbone given by its shape has no pre-trained weights: pass pretrained=False.")
         shape = dict(backbone)
-        family = FAMILIES[shape.pop("family", "swin")]  # the first shapes had no other
+        name = shape.pop("family", "swin")  # the first shapes had no other
+        check_known("family", name, FAMILIES)
+        family = FAMILIES[name]
         model = family.timm_class(**shape, **options, **family.size_options(size))
     elif isinstance(backbone, str) and is_weights_file(backbone):
         model = load_swin(backbone, pretrained=pretrained, img_size=size, **options)
@@ -93,14 +97,18 @@ def family_of_model(model: nn.Module) -> type[Backbone]:
 
 
 def family_of_name(name: str) -> type[Backbone]:
-    """The family of a timm name; ``ValueError`` for one of no supported family, naming these and the nearest names."""
-    plain = name.split(".")[0]  # without the tag of its weights
+    """The family of a timm name; ``ValueError`` for one of no supported family, naming these and the nearest names.
+
+    Also for a tag of weights (``name.tag``) that there is not, naming those there are.
+    """
+    plain, _, tag = name.partition(".")
     names = {
         known: family
         for prefix, family in FAMILIES.items()
         for known in timm.list_models(f"{prefix}_*", exclude_filters=family.other_names)
     }
     if plain in names:
+        _check_tag(plain, tag)
         return names[plain]
     what = f"Backbone {name!r} is of no supported family." if timm.is_model(plain) else f"Unknown backbone {name!r}."
     near = get_close_matches(plain, names, n=3, cutoff=0.4)
@@ -111,14 +119,24 @@ def family_of_name(name: str) -> type[Backbone]:
     )
 
 
+def _check_tag(plain: str, tag: str) -> None:
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        raise ValueError(
+            f"Backbone {plain!r} has no weights {tag!r}. There are: {', '.join(tags) or 'none with a tag'}."
+        )
+
+
 def _supported() -> str:
     return ", ".join(f"{prefix}_*" for prefix in FAMILIES)
 
 
 def as_image_size(img_size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) out of one or two numbers; a size that is not a multiple of 32 raises, naming the next one."""
-    size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-    if len(size) != 2 or any(side < STRIDE or side % STRIDE for side in size):
-        fixed = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in size[:2])
+    size = tuple(img_size) if isinstance(img_size, Sequence) else (img_size, img_size)
+    if len(size) != 2 or not all(isinstance(side, Integral) for side in size):
+        raise ValueError(f"img_size is a whole number of pixels, or two (height, width), not {img_size!r}.")
+    if any(side < STRIDE or side % STRIDE for side in size):
+        fixed = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in size)
         raise ValueError(f"img_size={img_size} is not a multiple of {STRIDE} on each side: use {fixed}.")
     return size

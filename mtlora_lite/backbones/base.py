@@ -137,6 +137,10 @@ class Backbone(nn.Module):
             projections: per level a matrix of each task, (T, c_i, C_i), that the tasks' features are to be multiplied
                 by; the maps then have c_i channels. The product costs less than features and multiplication.
         """
+        if images.ndim != 4:
+            raise ValueError(
+                f"Images are a batch (B, 3, H, W), got {tuple(images.shape)}: one is given as image[None]."
+            )
         check_image_size(images.shape[-2:], self.img_size)
         x = self._embed(images)  # (B, H/4, W/4, C)
         if not self.pass_tasks:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.hooks import add_hook_to_module
 from torch import Tensor, nn
 
 from mtlora_lite.lm.adaptation import METHODS, Adaptation, find_targets, linear_names
@@ -57,7 +58,8 @@ def inject_mtl_lora(
         dropout: of what enters the updates.
 
     Raises:
-        ValueError: the model is unknown or adapted already, a target is not in it, or an option is out of range.
+        ValueError: the model is unknown, no language model, or adapted already, a target is not in it, or an option is
+            out of range.
     """
     return adapt(
         model,
@@ -92,11 +94,11 @@ def inject_task_lora(
 
 def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     """Adapt a language model in place as ``adaptation`` says, and return it."""
-    if isinstance(model, _Adapted):
-        raise ValueError("This model is adapted already: load it anew to adapt it otherwise.")
+    _check_plain(model)
     if adaptation.method not in METHODS:
         raise ValueError(f"Unknown method {adaptation.method!r}. Methods: {', '.join(METHODS)}.")
     chosen = _chosen(model, adaptation.targets)
+    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     layers = {name: adaptation.layer(linear) for name, linear in chosen.items()}  # wrong options end here
     model.requires_grad_(False)
     for name, layer in layers.items():
@@ -105,11 +107,22 @@ def adapt(model: nn.Module, adaptation: Adaptation) -> nn.Module:
         for parameter in layer.parameters():
             parameter.requires_grad_(parameter is not layer.linear.weight and parameter is not layer.linear.bias)
         layer.train(model.training)
-    model.__class__ = _adapted_class(type(model))
-    model.adaptation, model.task_ids = adaptation, share_task_ids(model)
+    _become(model, _adapted_class(type(model)))
+    model.adaptation, model.task_ids, model.trained_before = adaptation, share_task_ids(model), trained
     # what Trainer's checkpoints leave out, as the frozen weights are where they were
     model._keys_to_ignore_on_save = {name for name in model.state_dict() if "lora_" not in name}
     return model
+
+
+def _check_plain(model: nn.Module) -> None:
+    """Raise ``ValueError`` unless this is a language model that is not adapted."""
+    if isinstance(model, _Adapted):
+        raise ValueError("This model is adapted already: load it anew to adapt it otherwise.")
+    if not hasattr(model, "generate"):
+        raise ValueError(
+            f"This {type(model).__name__} is no causal or sequence-to-sequence model: load it by AutoModelForCausalLM "
+            "or AutoModelForSeq2SeqLM."
+        )
 
 
 def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
@@ -127,22 +140,53 @@ def _chosen(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     for name, linear in chosen.items():
         if others := owners[id(linear.weight)] - {f"{name}.weight"}:
             raise ValueError(f"{name} cannot be adapted: it shares its weight with {', '.join(sorted(others))}.")
+        if linear.weight.is_meta and hasattr(linear, "_hf_hook"):
+            raise ValueError(
+                f"{name} cannot be adapted: its weight is offloaded. Load the model so that it fits on its devices: in "
+                "bfloat16, or on more of them."
+            )
     return {name: linears[name] for name in linears if name in chosen}
+
+
+def _become(model: nn.Module, kind: type) -> None:
+    """Give a model another class, whose ``forward`` takes the place of the former one in what was put around that."""
+    model.__class__ = kind
+    if vars(model).pop("_original_forward", None):  # Trainer left autocast around it, which is not put back
+        del model.forward
+    if hook := vars(model).get("_hf_hook"):  # the model is spread over devices
+        model._old_forward = kind.forward.__get__(model)
+        add_hook_to_module(model, hook)
 
 
 # ------------------------------------------------------------------------------------------- what an adapted model does
 
 
 class _Adapted:
-    """What an adapted model does besides what its own class does."""
+    """What an adapted model does besides what its own class does.
+
+    Attributes:
+        adaptation: how it is adapted.
+        task_ids: of the call that is under way.
+        trained_before: names of the parameters that required gradients before it was adapted.
+    """
 
     adaptation: Adaptation
     task_ids: TaskIds
+    trained_before: frozenset[str]
 
-    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **_: Any) -> None:
-        """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models."""
+    def save_pretrained(
+        self,
+        save_directory: Any,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write the adapters alone, see ``lm.save_adapters``; what else may be asked is for whole models.
+
+        Under FSDP and ZeRO a process holds pieces of the tensors, and Trainer gives the ``state_dict`` that it gathers.
+        """
         if is_main_process:
-            save_adapters(self, save_directory)
+            write_adapters(self, self.adaptation, Path(save_directory), state_dict)
 
     @contextmanager
     def _of(self, task_ids: Any, samples: int | None) -> Iterator[None]:
@@ -211,6 +255,7 @@ def _adapted_class(base: type) -> type:
 
     for function in (forward, generate):
         function.__signature__ = _with_task_ids(inspect.signature(function))
+        del function.__wrapped__  # accelerate would take it for autocast, and unwrap it
     names = {"forward": forward, "generate": generate, "__module__": base.__module__}
     return type(base.__name__, (_Adapted, base), names)
 
@@ -241,7 +286,8 @@ def _empty(base: type) -> nn.Module:
 def merge_task(model: nn.Module, task: int) -> nn.Module:
     """A model of one task: a plain model of transformers with the updates in its weights, and the same outputs.
 
-    It is a copy; the adapted model stays as it is. With ``lora`` every task's is the same.
+    It is a copy, and trains what the model trained before it was adapted; the adapted model stays as it is. With
+    ``lora`` every task's is the same.
 
     Raises:
         ValueError: the model is not adapted, or there is no such task.
@@ -257,8 +303,13 @@ def merge_task(model: nn.Module, task: int) -> nn.Module:
             layer.merge(task)
             parent, _, last = name.rpartition(".")
             setattr(plain.get_submodule(parent), last, layer.linear)
-    plain.__class__ = type(model).__mro__[2]
-    for name in ("adaptation", "task_ids", "_keys_to_ignore_on_save"):
+    for module in plain.modules():
+        if isinstance(function := vars(module).get("_gradient_checkpointing_func"), _BoundCheckpoint):
+            module._gradient_checkpointing_func = function.checkpoint
+    for name, parameter in plain.named_parameters():
+        parameter.requires_grad_(name in plain.trained_before)
+    _become(plain, type(model).__mro__[2])
+    for name in ("adaptation", "task_ids", "trained_before", "_keys_to_ignore_on_save"):
         delattr(plain, name)
     return plain
 
@@ -288,11 +339,13 @@ def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
     Raises:
         ValueError: the folder holds no adapters, or they are for other weights or another shape of model.
     """
+    _check_plain(model)
     folder = Path(folder)
     record, tensors = read_adapters(folder), read_tensors(folder)
+    adaptation = record["adaptation"]
     check_type(folder, record, model)
-    adapt(model, record["adaptation"])
-    check_shapes(folder, tensors, model)
-    check_base(folder, record, model)
-    model.load_state_dict(tensors, strict=False)
+    linears = _chosen(model, adaptation.targets)
+    check_shapes(folder, tensors, adaptation, linears)
+    check_base(folder, record, linears)
+    adapt(model, adaptation).load_state_dict(tensors, strict=False)
     return model

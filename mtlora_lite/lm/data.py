@@ -40,7 +40,8 @@ class Example:
         input: what it is to be done with; may be empty.
         output: the right answer, as it is to be written.
         task_id: the task that it belongs to.
-        answer: the short answer that scores go by, where a file says it; otherwise it is found in ``output``.
+        answer: the short answer, where a file says it: scores go by it, and by ``output`` where nothing says what an
+            answer looks like. Otherwise it is found in ``output``.
     """
 
     instruction: str
@@ -75,7 +76,7 @@ def _read(entry: Any, where: str, num_tasks: int | None) -> Example:
         raise ValueError(f"{where} is not an object but {_short(entry)}.")
     values = {}
     for field, kind in _FIELDS.items():
-        value = entry.get(field, _OPTIONAL.get(field))
+        value = _OPTIONAL.get(field) if entry.get(field) is None else entry[field]  # null is as good as nothing
         if value is None:
             raise ValueError(f"{where} has no {field!r}; there are: {', '.join(entry) or 'none'}.")
         if type(value) is not kind:

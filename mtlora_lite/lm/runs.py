@@ -1,6 +1,7 @@
 """A language model's run: adapt it, train it, save what was trained, and score it later."""
 
 import json
+import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from mtlora_lite.lm.data import TEMPLATES, Encoding, Example, read_examples
 from mtlora_lite.lm.embedded import NAME
 from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import PRESETS, Preset, get_preset, score
-from mtlora_lite.lm.puzzles import puzzles
+from mtlora_lite.lm.puzzles import PUZZLES, puzzles
 from mtlora_lite.lm.training import FitOptions, fit
+from mtlora_lite.names import check_numbers
 from mtlora_lite.records import write_json
 
 PUZZLES_DATA = "puzzles"
@@ -50,7 +52,7 @@ class LmTrainConfig(FitOptions):
         cutoff: most tokens of an example.
         answer_only: whether the loss is of the answer alone, or of the prompt too.
         out: folder of the run.
-        resume: go on from the newest checkpoint in it.
+        resume: go on from the newest checkpoint in it, if there is one.
     """
 
     preset: str | None = field(default=None, metadata=_values(*PRESETS))
@@ -109,6 +111,10 @@ class LmEvalConfig:
     num_beams: int = 1
     out: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is read or loaded."""
+        check_numbers(self, dict.fromkeys(("count", "batch_size", "max_new_tokens", "num_beams"), 1))
+
 
 def train_run(config: LmTrainConfig) -> dict[str, Any]:
     """Run ``lm train``; returns what ``fit`` does, and ``"trained"``, the number of trained parameters.
@@ -116,14 +122,9 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     Raises:
         ValueError: an option is wrong, or the folder holds another run.
     """
-    if not config.benchmark.trains:
-        raise ValueError(f"The preset {config.preset} cannot be trained here. {config.benchmark.unsettled}")
-    if config.data == PUZZLES_DATA and config.preset not in (None, PUZZLES_DATA):
-        raise ValueError(f"Where are the examples of {config.preset}? Say it by --data FILE.")
+    _check_tasks(config)
+    resume = _goes_on(config)
     num_tasks = len(config.task_names)
-    if not num_tasks:
-        raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
-    _check_folder(config)
     examples = _examples(config.data, "train", TRAIN_COUNT, num_tasks)
     model, tokenizer = load_language_model(config.model, config.precision)
     torch.manual_seed(config.seed)
@@ -131,19 +132,40 @@ def train_run(config: LmTrainConfig) -> dict[str, Any]:
     config.out.mkdir(parents=True, exist_ok=True)
     write_json(config.out / CONFIG_FILE, asdict(config))
     options = FitOptions(**{option.name: getattr(config, option.name) for option in fields(FitOptions)})
-    result = fit(model, _encoding(config, model, tokenizer), examples, options, config.out / CHECKPOINTS, config.resume)
+    result = fit(model, _encoding(config, model, tokenizer), examples, options, config.out / CHECKPOINTS, resume)
     result["trained"] = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     save_adapters(model, config.out / ADAPTERS)
     write_json(config.out / RESULT_FILE, result)
     return result
 
 
-def _check_folder(config: LmTrainConfig) -> None:
-    """A new run does not overwrite another one, and one that goes on goes on as it was."""
-    if not config.resume:
-        if any((config.out / name).exists() for name in (ADAPTERS, CHECKPOINTS)):
-            raise ValueError(f"{config.out} holds a run already: go on with it by --resume, or choose another --out.")
-        return
+def _check_tasks(config: LmTrainConfig) -> None:
+    """It is known what the examples are, and of how many tasks."""
+    if not config.benchmark.trains:
+        raise ValueError(f"The preset {config.preset} cannot be trained here. {config.benchmark.unsettled}")
+    if config.data == PUZZLES_DATA and config.preset not in (None, PUZZLES_DATA):
+        raise ValueError(f"Where are the examples of {config.preset}? Say it by --data FILE.")
+    if not config.task_names:
+        raise ValueError(f"How many tasks are there in {config.data}? Say it by --num-tasks, or name a --preset.")
+    if config.data == PUZZLES_DATA and len(config.task_names) < len(PUZZLES):
+        raise ValueError(f"The puzzles are of {len(PUZZLES)} tasks, and num_tasks is {config.num_tasks}: leave it out.")
+
+
+def _goes_on(config: LmTrainConfig) -> bool:
+    """Whether there is a checkpoint to go on from; a new run overwrites no other, and a resumed one stays as it was."""
+    out, resumable = config.out, any((config.out / CHECKPOINTS).glob("checkpoint-*"))
+    if (out / ADAPTERS).exists() or resumable:
+        if not config.resume:
+            raise ValueError(f"{out} holds a run already: go on with it by --resume, or choose another --out.")
+        if not resumable:
+            raise ValueError(f"{out} holds trained adapters and no checkpoint to go on from: choose another --out.")
+        _check_same(config)
+    elif config.resume:
+        warnings.warn(f"There is nothing to resume in {out}: starting from the beginning.", stacklevel=2)
+    return resumable
+
+
+def _check_same(config: LmTrainConfig) -> None:
     before, now = asdict(read_run(config.out)), asdict(config)
     if changed := [name for name in now if name not in ("resume", "save_every", "out") and now[name] != before[name]]:
         raise ValueError(
@@ -160,8 +182,17 @@ def adaptation(config: LmTrainConfig, num_tasks: int, targets: tuple[str, ...]) 
 
 
 def evaluate_run(config: LmEvalConfig) -> dict[str, dict[str, float]]:
-    """Run ``lm eval``; returns ``{task: {"accuracy", "examples", "unanswered"}}``, which it writes, and all answers."""
+    """Run ``lm eval``; returns ``{task: {"accuracy", "examples", "unanswered"}}``, which it writes, and all answers.
+
+    Raises:
+        ValueError: an option is wrong, or there is no such run, or no word of what to score it on.
+    """
     run = read_run(config.run)
+    if config.data == PUZZLES_DATA != run.data:
+        raise ValueError(
+            f"The run in {config.run} was trained on {run.data}, not on the puzzles: say by --data FILE what to score "
+            "it on."
+        )
     examples = _examples(config.data, "test", config.count, len(run.task_names))
     model, tokenizer = load_language_model(config.model or run.model, run.precision)
     load_adapters(model, config.run / ADAPTERS)

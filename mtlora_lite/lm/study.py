@@ -20,6 +20,7 @@ from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import score
 from mtlora_lite.lm.puzzles import PUZZLES, puzzles
 from mtlora_lite.lm.training import FitOptions, fit
+from mtlora_lite.names import check_numbers
 from mtlora_lite.records import write_json
 
 TASKS = tuple(PUZZLES)
@@ -56,6 +57,12 @@ class LmCompareConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     out: Path = field(default=Path("runs/lm_compare"))
 
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is loaded."""
+        check_numbers(self, {"steps": 1, "batch_size": 1, "train_count": 1, "count": 2})
+        if not (self.lrs and self.seeds):
+            raise ValueError("A comparison needs a learning rate and a seed at least.")
+
 
 def compare_methods(config: LmCompareConfig, quiet: bool = False) -> dict[str, Any]:
     """Run the comparison, write its record and return it.
@@ -63,8 +70,6 @@ def compare_methods(config: LmCompareConfig, quiet: bool = False) -> dict[str, A
     The record has a row per method: ``title``, ``trained``, ``lr``, ``validation`` ({lr: mean accuracy}), ``runs``
     ({seed: {task: accuracy}}), ``mean`` and ``std`` ({task: accuracy, and "all"}, over seeds).
     """
-    if not (config.lrs and config.seeds):
-        raise ValueError("A comparison needs a learning rate and a seed at least.")
     config.out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_language_model(NAME)
     study = _Study(config, model, Encoding(tokenizer, "bare", 64))

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from mtlora_lite.lm.data import IGNORED, Encoding, Example
+from mtlora_lite.names import check_numbers
 
 SCHEDULES = ("linear", "cosine")
 
@@ -30,7 +31,7 @@ class FitOptions:
         precision: fp32, bf16 (frozen weights too) or fp16.
         accumulate: passes that a step is split into, each of as many examples as the batch size says.
         checkpointing: compute activations twice, to need less memory.
-        save_every: steps between checkpoints; 0 for one at the end.
+        save_every: steps between checkpoints, beside the one at the end; 0 for one after every epoch.
         seed: of the order of the examples and of dropout.
     """
 
@@ -46,6 +47,11 @@ class FitOptions:
     checkpointing: bool = False
     save_every: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Say what cannot be, before anything is read or loaded."""
+        least = {"batch_size": 1, "steps": 1, "warmup": 0, "accumulate": 1, "save_every": 0}
+        check_numbers(self, least, positive=("lr", "epochs"))
 
 
 def fit(
@@ -124,6 +130,7 @@ def _arguments(options: FitOptions, out: str | None, nowhere: str, quiet: bool) 
         weight_decay=options.weight_decay,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
+        use_cpu=not torch.accelerator.is_available(),  # bf16 is refused there unless a CPU is asked for
         seed=options.seed,
         logging_strategy="no" if quiet else "steps",
         logging_steps=10,
