@@ -67,6 +67,16 @@ def test_at_another_size_only_the_clamped_window_tables_are_resized():
             assert torch.equal(value, at_64[name]), name
 
 
+def test_windows_that_are_not_square_have_the_rows_and_columns_of_those_that_are():
+    """At 64 x 96 pixels the last stage has 2 x 3 tokens: offsets of -1 to 1 down, and of -2 to 2 across."""
+    name = "layers.3.blocks.0.attn.relative_position_bias_table"
+    square = build_backbone("swin_scenes_tiny", img_size=64).state_dict()[name].view(3, 3, -1)
+    wide = build_backbone("swin_scenes_tiny", img_size=(64, 96)).state_dict()[name].view(3, 5, -1)
+    assert torch.equal(wide[:, 1:4], square)
+    assert torch.equal(wide[:, 0], square[:, 0])  # the farthest that is known
+    assert torch.equal(wide[:, 4], square[:, 2])
+
+
 def test_tables_shrink_to_smaller_windows():
     at_64 = timm.create_model("swin_scenes_tiny", pretrained=True, num_classes=0).state_dict()
     name = "layers.2.blocks.0.attn.relative_position_bias_table"  # window 4 at 64 pixels, 2 at 32

@@ -76,13 +76,14 @@ def fit_tables(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """
     for name, target in model.state_dict().items():
         if name.endswith("relative_position_bias_table") and state[name].shape != target.shape:
-            state[name] = _fit_table(state[name], target)
+            attention = model.get_submodule(name.rpartition(".")[0])
+            state[name] = _fit_table(state[name], attention.window_size)
     return state
 
 
-def _fit_table(table: Tensor, target: Tensor) -> Tensor:
-    """A table ((2w-1)², heads) for another window, sized as ``target``."""
-    side, wanted = (round(len(t) ** 0.5) for t in (table, target))  # offsets -(w-1) ... w-1
-    offsets = torch.arange(wanted) - wanted // 2
-    index = offsets.clamp(-(side // 2), side // 2) + side // 2
-    return table.view(side, side, -1)[index][:, index].flatten(0, 1)  # ((2w'-1)², heads)
+def _fit_table(table: Tensor, window: tuple[int, int]) -> Tensor:
+    """A table ((2w-1)², heads) of a square window for one of another height and width."""
+    side = round(len(table) ** 0.5)
+    known = side // 2  # offsets from -(w-1) to w-1
+    rows, columns = (torch.arange(1 - size, size).clamp(-known, known) + known for size in window)
+    return table.view(side, side, -1)[rows][:, columns].flatten(0, 1)  # ((2h'-1)(2w'-1), heads)
