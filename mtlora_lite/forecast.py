@@ -12,7 +12,7 @@ from mtlora_lite.batches import images_per_pass
 from mtlora_lite.config import TrainConfig, training_set, validation_set
 from mtlora_lite.evaluation import evaluate
 from mtlora_lite.printing import quietly
-from mtlora_lite.study.cost import ADAM, kept_bytes, peak_bytes
+from mtlora_lite.study.cost import AVERAGES, kept_bytes, peak_bytes
 from mtlora_lite.trainer import Trainer, connect
 from mtlora_lite.transforms import collate
 
@@ -115,7 +115,7 @@ def _first(dataset: Dataset, count: int) -> Subset:
 
 def _fixed_bytes(trainer: Trainer) -> int:
     parameters = list(trainer.model.parameters())
-    numbers = sum(p.numel() * (1 + ADAM * p.requires_grad) for p in parameters)
+    numbers = sum(p.numel() * (1 + (1 + AVERAGES) * p.requires_grad) for p in parameters)  # with its gradient
     return numbers * parameters[0].element_size()
 
 
