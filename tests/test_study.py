@@ -527,6 +527,14 @@ def test_rows_that_differ_in_one_number_are_joined_in_the_figure_and_say_which()
     assert len({curve.get_color() for curve in curves if list(curve.get_xdata()) != [9]}) == 1
 
 
+def test_what_all_rows_of_a_method_are_given_stands_in_the_legend():
+    names = ("mtlora@rank=16", "mtlora@rank=16@combine=addition", "full")
+    table = pd.DataFrame({"trainable": [3e6, 1e6, 9e6], "delta_m": 0.0, "delta_m low": -1, "delta_m high": 1}, names)
+    (axes,) = pareto(table, "full").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora, rank=16", "full"]
+    assert [text.get_text() for text in axes.texts] == ["combine=addition"]
+
+
 FAKE = """#!/usr/bin/env python3
 import json, pathlib, sys
 words = sys.argv[1:]

@@ -4,7 +4,7 @@ Sizes of type are shares of matplotlib's ``font.size``, so that a slide has larg
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, product
 from typing import TYPE_CHECKING
 
@@ -31,22 +31,24 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
     axes = _axes(f"Δm over {baseline}, %")
     methods = dict.fromkeys(row.split("@")[0] for row in table.index)
     looks = dict(zip(methods, cycle(product(MARKERS, COLORS)), strict=False))
+    common = {method: _in_all(row for row in table.index if row.split("@")[0] == method) for method in methods}
     shown, labels = set(), []
     for family in dict.fromkeys(map(_family, table.index)):
         rows = table[[_family(row) == family for row in table.index]].sort_values("trainable")
         method, *options = family.split("@")
-        given = [_without_scales(row).split("@")[1:] for row in rows.index]
+        given = [[word for word in _given(row) if word not in common[method]] for row in rows.index]
         varied = sum(len(set(values)) > 1 for values in zip(*given, strict=True))
         said = f"{options[0]}=" if varied == len(options) == 1 else ""  # once, in the legend
+        legend = None if method in shown else ", ".join(filter(None, [method, *common[method], said[:-1]]))
         gain, millions = rows["delta_m"], rows["trainable"] / 1e6
         reach = [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
         marker, color = looks[method]
         axes.errorbar(
-            millions, gain, yerr=reach, label=None if method in shown else _spaced(method, said[:-1]), color=color,
-            marker=marker, ls="-" if varied == 1 else "", ms=8, lw=1.2, elinewidth=1, capsize=3,
+            millions, gain, yerr=reach, label=legend, color=color, marker=marker, ls="-" if varied == 1 else "", ms=8,
+            lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        labels += zip((_spaced(*words).removeprefix(said) for words in given), millions, gain, strict=True)
+        labels += zip((", ".join(words).removeprefix(said) for words in given), millions, gain, strict=True)
     _label(axes, labels)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
@@ -57,8 +59,15 @@ def _family(row: str) -> str:
     return re.sub(r"=[\d.]+(?=@|$)", "", _without_scales(row))
 
 
-def _spaced(*words: str) -> str:
-    return ", ".join(filter(None, words))
+def _given(row: str) -> list[str]:
+    """What a row is given, as words: rank=16, combine=addition."""
+    return _without_scales(row).split("@")[1:]
+
+
+def _in_all(rows: Iterable[str]) -> list[str]:
+    """What all of several rows are given; of a single row nothing."""
+    first, *others = map(_given, rows)
+    return [word for word in first if others and all(word in each for each in others)]
 
 
 def _without_scales(row: str) -> str:
@@ -104,8 +113,8 @@ def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
                 ha="left" if right > 0 else "right",
             )  # fmt: skip
             box = note.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken):
-                break
+            if box.x1 < axes.bbox.x1 and not any(box.overlaps(other) for other in taken):
+                break  # beside the axes there is the legend
             note.remove()
         else:
             axes.add_artist(note)
