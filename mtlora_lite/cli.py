@@ -176,6 +176,8 @@ def run_params(config: ParamsConfig) -> int:
             raise ValueError("--all counts every method with its own options: leave out --method and --options.")
         print(published.format_counts(published.count_all(config.backbone, config.tasks, config.img_size)))
         return 0
+    if config.method is None and config != ParamsConfig():
+        raise ValueError("The paper's configurations are counted as they are: add --method, or --all, to count others.")
     table = published_counts() if config.method is None else parameter_report(_model(config, config.options))
     print(table.rename_axis(None).map(lambda count: f"{count:,}").to_string())
     return 0

@@ -54,6 +54,8 @@ WRONG = {
     "eval nowhere": "nowhere holds no saved model",
     "predict": "No photo given.",
     "predict nothing.jpg --checkpoint nowhere": "nowhere holds no saved model",
+    "params --backbone swin_base_patch4_window7_224": "are counted as they are: add --method, or --all",
+    "params --options rank=3": "are counted as they are: add --method, or --all",
     "params --method lroa": "Unknown method 'lroa'.",
     "params --method mtlora --options rank=-1": "The rank of a low-rank update is a whole number from 0 on, not -1.",
     "compare --methods mtlora --baseline full": "The baseline 'full' is not among the rows mtlora.",
