@@ -80,7 +80,6 @@ def private_names(model: nn.Module, tasks: Sequence[str]) -> set[str]:
 
     The former have the task in their name, such as ``decoders.depth.head.0.weight``.
     """
-    names = {name for name, _ in model.named_parameters() if not set(tasks).isdisjoint(name.split("."))}
-    for name, layer in model.named_modules():
-        names |= {f"{name}.{own}" for own in layer.per_task} if isinstance(layer, Adapted) else set()
-    return names
+    named = {name for name, _ in model.named_parameters() if not set(tasks).isdisjoint(name.split("."))}
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Adapted)]
+    return named | {f"{name}.{own}" for name, layer in layers for own in layer.per_task}
