@@ -1,6 +1,7 @@
 """The main job in a few minutes on a laptop: MTLoRA beside decoders-only on the embedded scenes."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mtlora_lite.config import TrainConfig, preset, validation_set
+from mtlora_lite.config import TrainConfig, changed_options, preset, validation_set
 from mtlora_lite.counts import parameter_report
 from mtlora_lite.engine import TrainResult, train
 from mtlora_lite.metrics import delta_m, headline
 from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.paths import command
 from mtlora_lite.records import write_json
-from mtlora_lite.runs import clear, held
+from mtlora_lite.runs import CONFIG_FILE, METRICS_FILE, clear, held, holds_run
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.transforms import collate
 from mtlora_lite.viz import prediction_grid, save_png
@@ -54,12 +55,15 @@ class DemoConfig:
 
 
 def demo(config: DemoConfig) -> dict:
-    """Train both, write ``metrics.json``, ``predictions.png`` and the checkpoint, print the table; returns metrics."""
+    """Train both, write ``metrics.json``, ``predictions.png`` and the checkpoint, print the table; returns metrics.
+
+    One that was stopped goes on where it was; one that came to its end, or had other options, begins again.
+    """
     start = time.perf_counter()
-    for method in (BASELINE, METHOD):
-        with held(config.run(method).out):
-            clear(config.run(method).out)  # a demo is quick, and what it shows is of the code and options of now
-    results = {method: train(config.run(method)) for method in (BASELINE, METHOD)}
+    runs = {method: config.run(method) for method in (BASELINE, METHOD)}
+    if not _stopped(config.out, runs):
+        _clear(config.out, runs)  # a demo is quick, and what it shows is of the code and options of now
+    results = {method: train(dataclasses.replace(run, resume=holds_run(run.out))) for method, run in runs.items()}
     scores = {method: headline(result.metrics) for method, result in results.items()}
     gain = delta_m(scores[METHOD], scores[BASELINE])
     record = {
@@ -71,12 +75,27 @@ def demo(config: DemoConfig) -> dict:
         "seconds": time.perf_counter() - start,
         "methods": {method: _record(result) for method, result in results.items()},
     }
-    write_json(config.out / "metrics.json", record)
+    write_json(config.out / METRICS_FILE, record)
     save_png(predictions(results[METHOD].model, config), config.out / "predictions.png")
     print(comparison(results, gain))
     print(f"\nWrote {config.out}/metrics.json, predictions.png and {METHOD}/model (the adapters), {_took(record)}.")
     print(f"Next: {command()} predict PHOTO.jpg --checkpoint {config.out / METHOD}    or: make lab")
     return record
+
+
+def _stopped(out: Path, runs: Mapping[str, TrainConfig]) -> bool:
+    """Whether a demo of these runs was begun in a folder and did not come to its end."""
+    if (out / METRICS_FILE).exists():
+        return False
+    begun = [run for run in runs.values() if (run.out / CONFIG_FILE).exists()]
+    return not any(changed_options(json.loads((run.out / CONFIG_FILE).read_text()), run) for run in begun)
+
+
+def _clear(out: Path, runs: Mapping[str, TrainConfig]) -> None:
+    for run in runs.values():
+        with held(run.out):
+            clear(run.out)
+    (out / METRICS_FILE).unlink(missing_ok=True)
 
 
 def _took(record: Mapping) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import torch
 from PIL import Image
 
 import mtlora_lite as ml
+from mtlora_lite import demo as demo_module
 from mtlora_lite.cli import main
 from mtlora_lite.config import validation_set
 from mtlora_lite.demo import BASELINE, METHOD, PICTURES, DemoConfig
+from mtlora_lite.engine import train
+from mtlora_lite.interrupts import Interrupted, Request
 from mtlora_lite.predict import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -89,3 +93,33 @@ def test_the_checkpoint_holds_adapters_and_no_frozen_weights(demo, metrics):
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     assert size < 4 * (metrics["methods"][METHOD]["trainable"] + 0.1 * frozen)
     assert torch.isfinite(next(model.parameters())).all()
+
+
+def test_a_demo_that_was_stopped_goes_on_and_one_that_was_not_begins_again(tmp_path, capfd):
+    words = ["demo", "--train-count", "16", "--val-count", "8", "--out", str(tmp_path), "--steps"]
+
+    def stopped(config, **_):
+        return train(config, request=Request(signal.SIGINT) if config.method == METHOD else None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtlora_lite.demo.train", stopped)
+        with pytest.raises(Interrupted):
+            demo_module.demo(DemoConfig(out=tmp_path, steps=3, train_count=16, val_count=8))
+    log = tmp_path / BASELINE / "log.jsonl"
+    written = log.stat().st_mtime_ns
+    capfd.readouterr()
+
+    assert main([*words, "3"]) == 0
+    said = "".join(capfd.readouterr())
+    assert log.stat().st_mtime_ns == written
+    assert f"Going on in {tmp_path / METHOD} after step 1 of 3." in said
+    steps = [json.loads(line)["step"] for line in (tmp_path / METHOD / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+
+    assert main([*words, "3"]) == 0
+    assert "Going on" not in "".join(capfd.readouterr())
+    assert log.stat().st_mtime_ns > written
+
+    (tmp_path / "metrics.json").unlink()  # as if it had been stopped
+    assert main([*words, "2"]) == 0
+    assert "Going on" not in "".join(capfd.readouterr())

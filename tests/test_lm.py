@@ -225,7 +225,10 @@ def test_fit_goes_on_where_it_was(tmp_path):
     assert straight.config.use_cache
     names = {path.name for path in (tmp_path / "straight" / "checkpoint-2").iterdir()}
     assert {"adapters.json", "model.safetensors", "optimizer.pt"} <= names
-    (tmp_path / "straight" / "checkpoint-4").rename(tmp_path / "last")
+    last = tmp_path / "straight" / "checkpoint-4"  # as if killed while it was written
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
+        (last / name).unlink()
+    (last / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:100])
     fit(fresh, encoding, examples, options, tmp_path / "straight", resume=True, quiet=True)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, fresh.state_dict()[name]), name

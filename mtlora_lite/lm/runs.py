@@ -16,7 +16,7 @@ from mtlora_lite.lm.embedded import NAME
 from mtlora_lite.lm.models import load_language_model
 from mtlora_lite.lm.presets import PRESETS, Preset, get_preset, score
 from mtlora_lite.lm.puzzles import PUZZLES, puzzles
-from mtlora_lite.lm.training import FitOptions, fit
+from mtlora_lite.lm.training import FitOptions, fit, newest_checkpoint
 from mtlora_lite.names import check_numbers
 from mtlora_lite.records import write_json
 
@@ -153,7 +153,7 @@ def _check_tasks(config: LmTrainConfig) -> None:
 
 def _goes_on(config: LmTrainConfig) -> bool:
     """Whether there is a checkpoint to go on from; a new run overwrites no other, and a resumed one stays as it was."""
-    out, resumable = config.out, any((config.out / CHECKPOINTS).glob("checkpoint-*"))
+    out, resumable = config.out, newest_checkpoint(config.out / CHECKPOINTS) is not None
     if (out / ADAPTERS).exists() or resumable:
         if not config.resume:
             raise ValueError(f"{out} holds a run already: go on with it by --resume, or choose another --out.")

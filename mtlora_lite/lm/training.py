@@ -84,13 +84,12 @@ def fit(
     if options.schedule not in SCHEDULES:
         raise ValueError(f"Unknown schedule {options.schedule!r}. There are: {', '.join(SCHEDULES)}.")
     from transformers import PrinterCallback, Trainer
-    from transformers.trainer_utils import get_last_checkpoint
 
     rows = [encoding.encode(example) for example in tqdm(examples, "encode", disable=quiet or None, leave=False)]
     kept = [row for row in rows if any(label != IGNORED for label in row["labels"])]
     if not kept:
         raise ValueError(f"No answer of {len(rows)} examples is within the cutoff of {encoding.cutoff} tokens.")
-    checkpoint = get_last_checkpoint(str(out)) if resume and out and out.is_dir() else None
+    checkpoint = newest_checkpoint(out) if resume and out else None
     if resume and checkpoint is None:
         raise ValueError(f"There is no checkpoint in {out} to go on from: leave out --resume.")
     if options.checkpointing:  # its name in transformers is about to change
@@ -100,7 +99,7 @@ def fit(
         use_cache = model.config.use_cache  # which Trainer turns off for good
         trainer = Trainer(model, arguments, data_collator=encoding.collate, train_dataset=kept)
         trainer.remove_callback(PrinterCallback)
-        result = trainer.train(resume_from_checkpoint=checkpoint)
+        result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         model.config.use_cache = use_cache
     model.eval()
     return {
@@ -109,6 +108,12 @@ def fit(
         "seconds": round(result.metrics["train_runtime"], 1),
         "left_out": len(rows) - len(kept),
     }
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint in a folder that Trainer has written to its end, which is its state, or None."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if path.stat().st_size]
+    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
 def _arguments(options: FitOptions, out: str | None, nowhere: str, quiet: bool) -> Any:
