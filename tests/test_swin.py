@@ -204,9 +204,12 @@ def test_weights_of_an_unknown_tag_are_refused_with_those_there_are(pretrained):
         build_backbone("swin_scenes_tiny.nope", img_size=64, pretrained=pretrained)
 
 
-def test_a_shape_of_an_unknown_family_is_refused_with_those_there_are():
+def test_a_shape_of_an_unknown_family_or_part_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"Unknown family 'convnext'\. There are: swin, swinv2, pvt_v2\."):
         build_backbone({"family": "convnext"}, img_size=64, pretrained=False)
+    for shape, near in (({"dephts": (2, 2, 2, 2)}, "depths"), ({"family": "pvt_v2", "embed_dim": 32}, "embed_dims")):
+        with pytest.raises(ValueError, match=rf"Unknown part of a shape .*Did you mean {near!r}\?.* num_heads, "):
+            build_backbone(shape, img_size=64, pretrained=False)
 
 
 @pytest.mark.parametrize("size", [64.0, (64, 64.5), "64", None, (64, 64, 64), (64,)])

@@ -6,6 +6,7 @@ row in ``FAMILIES``.
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from inspect import signature
 from numbers import Integral
 from typing import Any
 
@@ -62,7 +63,8 @@ def build_backbone(
         drop_path: stochastic depth rate of the last block; earlier blocks have less (ignored for a module).
 
     Raises:
-        ValueError: unknown name or tag, of no supported family, a size that is no multiple of 32 or not the module's.
+        ValueError: unknown name, tag or part of a shape, of no supported family, a size that is no multiple of 32 or
+            not the module's.
         FileNotFoundError: there is no such file of weights.
         ConnectionError: the weights are on the hub, which cannot be reached.
     """
@@ -75,6 +77,8 @@ def build_backbone(
         name = shape.pop("family", "swin")  # the first shapes had no other
         check_known("family", name, FAMILIES)
         family = FAMILIES[name]
+        for part in shape:
+            check_known("part of a shape", part, signature(family.timm_class).parameters)
         model = family.timm_class(**shape, **options, **family.size_options(size))
     elif isinstance(backbone, str) and is_weights_file(backbone):
         model = load_swin(backbone, pretrained=pretrained, img_size=size, **options)
