@@ -92,7 +92,7 @@ DECODERS = (
     "4 · 27.52 = 2.54 M parameters; ours, which are those of MTLoRA's runs, have 1.95 M. So the baselines were counted "
     "in another setting than MTLoRA. What follows about them is read off their arithmetic."
 )
-UNCHECKED = "* not held against the paper's table 1: only its arithmetic was checked."
+UNCHECKED = "* not checked against the paper's table 1, only for its arithmetic."
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from mtlora_lite.methods import METHODS
 from mtlora_lite.model import MultiTaskModel
 from mtlora_lite.study.bootstrap import better, image_states, tabulate, weighted_headline
 from mtlora_lite.study.cost import device_name
-from mtlora_lite.study.figures import pareto
+from mtlora_lite.study.figures import gains, pareto
 from mtlora_lite.study.grid import choose_lr, compare
 from mtlora_lite.study.rows import read_rows
 from mtlora_lite.study.settings import CompareConfig, Run
@@ -532,7 +532,19 @@ def test_what_all_rows_of_a_method_are_given_stands_in_the_legend():
     table = pd.DataFrame({"trainable": [3e6, 1e6, 9e6], "delta_m": 0.0, "delta_m low": -1, "delta_m high": 1}, names)
     (axes,) = pareto(table, "full").axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mtlora, rank=16", "full"]
-    assert [text.get_text() for text in axes.texts] == ["combine=addition"]
+    assert [text.get_text() for text in axes.texts] == ["default", "combine=addition"]
+
+
+def test_the_figure_of_gains_has_a_row_for_each_and_the_best_on_top():
+    names = ("mtlora@rank=16", "mtlora@rank=16@combine=addition", "full")
+    values = {"delta_m": [1.0, -2.0, 3.0], "delta_m low": [0.5, -3.0, 3.0], "delta_m high": [2.0, -1.5, 3.0]}
+    (axes,) = gains(pd.DataFrame(values, names), "full").axes
+    lowest_first = ["mtlora@rank=16@combine=addition", "mtlora@rank=16", "full"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == lowest_first
+    (container,) = axes.containers
+    assert list(container.lines[0].get_xdata()) == [-2, 1, 3]
+    (bars,) = container.lines[2]
+    assert [list(bar[:, 0]) for bar in bars.get_segments()] == [[-3, -1.5], [0.5, 2], [3, 3]]
 
 
 FAKE = """#!/usr/bin/env python3
@@ -540,7 +552,7 @@ import json, pathlib, sys
 words = sys.argv[1:]
 out = pathlib.Path(words[words.index("--out") + 1])
 out.mkdir(parents=True, exist_ok=True)
-for name in ("report.md", "table.json", "table.csv", "better.csv", "pareto.png", "published.png"):
+for name in ("report.md", "table.json", "table.csv", "better.csv", "gains.png", "pareto.png", "published.png"):
     (out / name).write_text("x")
 with open("called.jsonl", "a") as file:
     file.write(json.dumps(words) + "\\n")

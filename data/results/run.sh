@@ -16,13 +16,13 @@ terms=(
 small=(--decoder-options 'channels=[16,32,64,64]' expansion=1)
 four=(--tasks semseg human_parts sal normals)
 
-study() {  # NAME OPTION ...: compare, and keep here what is to be read
+study() {  # NAME OPTION ...: compare, and keep here what is to be read; NAME stands for each NAME/PART
     local name=$1
     shift
-    if [[ -n $wanted && " $wanted " != *" $name "* ]]; then return; fi
+    if [[ -n $wanted && " $wanted " != *" $name "* && " $wanted " != *" ${name%%/*} "* ]]; then return; fi
     mtlora compare --out runs/study "${terms[@]}" "$@"
     mkdir -p "data/results/$name"
-    cp runs/study/{report.md,table.json,table.csv,better.csv,pareto.png,published.png} "data/results/$name/"
+    cp runs/study/{report.md,table.json,table.csv,better.csv,{gains,pareto,published}.png} "data/results/$name/"
 }
 wanted="$*"
 
@@ -60,7 +60,7 @@ study groups "${four[@]}" "${small[@]}" --baseline decoders_only --methods decod
 # One task, two, ... six.
 tasks=(semseg human_parts sal normals edge depth)
 for count in 1 2 3 4 5 6; do
-    study "tasks_$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 single_task
+    study "tasks/$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 single_task
 done
 
 # Two backbones, four decoders (each decoder as it comes).

@@ -6,7 +6,9 @@ Writes into data/results/why/, a line per row, seed and what is looked at, on im
 ``conflict.csv``, cosines between the gradients of two tasks' losses on what they share, before training and after, for
 batches as training sees them; ``shares.csv``, how long each of these gradients is, with losses weighted as in training,
 as a share of the lengths of all tasks' gradients; ``updates.csv``, size and effective rank of the updates;
-``overlap.csv``, what the updates of two streams have in common; ``without.csv``, what is scored without private or
+``overlap.csv``, what the updates of two streams have in common, in what they read and in what they write, and what
+random ones of their size would; ``turned.csv``, how much of what an update reads it read before training;
+``without.csv``, what is scored without private or
 without shared updates; and ``why.png``.
 """
 
@@ -26,7 +28,15 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 import mtlora_lite as ml
-from mtlora_lite.analysis import SHARED, gradient_conflict, overlap, spectra, truncated
+from mtlora_lite.analysis import (
+    SHARED,
+    gradient_conflict,
+    overlap,
+    spectra,
+    subspace_overlap,
+    truncated,
+    updates,
+)
 from mtlora_lite.config import TrainConfig, build_from_config, read_options, validation_set
 from mtlora_lite.study.tables import write_csv
 from mtlora_lite.tasks import TASKS
@@ -38,7 +48,7 @@ SHARING = ("mtlora@rank=16", "lora@rank=16", "full")  # rows whose tasks train s
 RANKS = ("mtlora@rank=4@scale=8@task_scale=4", "mtlora@rank=16", "mtlora@rank=64@scale=2@task_scale=4")
 FOUR = ("semseg", "human_parts", "sal", "normals")
 MOMENTS = {"start": ", before", "end": ", after"}
-SPLIT, BATCHES, SEEDS = "test", 8, 3
+SPLIT, BATCHES, SEEDS, DIRECTIONS = "test", 8, 3, 4
 
 Record = dict[str, Any]
 
@@ -46,20 +56,24 @@ Record = dict[str, Any]
 def main(runs: Path) -> None:
     """Measure everything and write it down."""
     rates = json.loads((HERE / "methods/table.json").read_text())["lr"]
-    found: dict[str, list[Record]] = {name: [] for name in ("conflict", "shares", "updates", "overlap", "without")}
+    found: dict[str, list[Record]] = {
+        name: [] for name in ("conflict", "shares", "updates", "overlap", "turned", "without")
+    }
     for row, seed in tqdm([(row, seed) for row in dict.fromkeys(SHARING + RANKS) for seed in range(SEEDS)]):
         folder = runs / f"{row.replace('@', '-')}-{'-'.join(FOUR)}-lr{rates[row]:g}-seed{seed}"
         config = TrainConfig(**read_options(folder / "config.json") | {"val_split": SPLIT})
         model, images = ml.MultiTaskModel.from_pretrained(folder / "model"), validation_set(config)
         measured = {}
+        torch.manual_seed(seed)  # as when training began
+        start = build_from_config(config)
         if row in SHARING:
-            torch.manual_seed(seed)
             weights = config.all_loss_weights()
-            for moment, state in (("start", build_from_config(config)), ("end", model)):
+            for moment, state in (("start", start), ("end", model)):
                 for name, records in gradients(state, images, weights, moment).items():
                     measured.setdefault(name, []).extend(records)
         if row in RANKS:
-            measured |= {"updates": shapes(model), "overlap": overlaps(model), "without": scores(model, images)}
+            measured |= {"updates": shapes(model), "overlap": overlaps(model), "turned": turned(start, model)}
+            measured |= {"without": scores(model, images)}
         for name, records in measured.items():
             found[name] += [{"row": row, "seed": seed} | record for record in records]
     tables = {name: pd.DataFrame(records).set_index("row") for name, records in found.items()}
@@ -96,10 +110,23 @@ def shapes(model: ml.MultiTaskModel) -> list[Record]:
 
 
 def overlaps(model: ml.MultiTaskModel) -> Iterator[Record]:
-    """Pair by pair of streams, what the four strongest directions that they read have in common."""
-    table = overlap(model, directions=4)
-    for one, other in combinations(table.index, 2):
-        yield {"stream": one, "other": other, "overlap": table.loc[one, other]}
+    """Pair by pair of streams, what the strongest directions that they read and write have in common."""
+    forks = [update for update in updates(model) if update.stream == model.tasks[0]]
+    for side in ("in", "out"):
+        widths = [update.down.shape[1] if side == "in" else update.up.shape[0] for update in forks]
+        random = sum(DIRECTIONS / width for width in widths) / len(widths)
+        table = overlap(model, side=side, directions=DIRECTIONS)
+        for one, other in combinations(table.index, 2):
+            yield {"side": side, "stream": one, "other": other, "overlap": table.loc[one, other], "random": random}
+
+
+def turned(start: ml.MultiTaskModel, model: ml.MultiTaskModel) -> Iterator[Record]:
+    """Stream by stream, how much of what its updates read, the rows of A, is what they read before training."""
+    kept: dict[str, list[float]] = {}
+    for before, after in zip(updates(start), updates(model), strict=True):
+        bases = [torch.linalg.qr(update.down.double().t()).Q for update in (before, after)]
+        kept.setdefault(after.stream, []).append(subspace_overlap(*bases))
+    return ({"stream": stream, "as before": sum(values) / len(values)} for stream, values in kept.items())
 
 
 def scores(model: ml.MultiTaskModel, images: Dataset) -> Iterator[Record]:
@@ -128,13 +155,14 @@ def figure(conflict: pd.DataFrame, shares: pd.DataFrame, common: pd.DataFrame) -
     sns.barplot(lengths, x="share", y="task", hue="moment", errorbar="sd", ax=axes[1], palette=("#BBBBBB", "#0072B2"))
     axes[1].set(ylabel="", xlabel="% of the length of all gradients", title="How loud each task is")
     axes[1].legend(frameon=False, title="training")
-    streams = common.loc["mtlora@rank=16"].groupby(["stream", "other"], sort=False).overlap.mean().unstack()
+    written = common.loc["mtlora@rank=16"].query("side == 'out'")
+    streams = written.groupby(["stream", "other"], sort=False).overlap.mean().unstack()
     order = list(dict.fromkeys([*common.stream, *common.other]))
     streams = streams.reindex(index=order[:-1], columns=order[1:])
     streams = streams.rename(index=title, columns=lambda stream: title(stream).replace(" ", "\n"))
-    sns.heatmap(streams, vmin=0, vmax=1, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[2])
+    sns.heatmap(streams, vmin=0, vmax=0.5, annot=True, fmt=".2f", cmap="viridis", cbar=False, ax=axes[2])
     axes[2].tick_params(labelrotation=0)
-    axes[2].set(xlabel="", ylabel="", title="What updates read in common")
+    axes[2].set(xlabel="", ylabel="", title=f"What updates write in common\n(random ones: {written.random.mean():.2f})")
     return drawn
 
 

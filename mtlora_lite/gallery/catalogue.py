@@ -38,8 +38,8 @@ _SLIDES = (
     ),
     Slide(
         "published", "Published results on PASCAL-Context",
-        "Swin-T, the paper's four tasks: Δm over single-task models as printed. Hollow: not held against "
-        "the print.", charts.in_print,
+        "Swin-T, the paper's four tasks: Δm over single-task models as printed. Hollow: not checked "
+        "against the paper.", charts.in_print,
     ),
     Slide(
         "spectra", "How many directions the updates use",

@@ -41,17 +41,45 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
         said = f"{options[0]}=" if varied == len(options) == 1 else ""  # once, in the legend
         legend = None if method in shown else ", ".join(filter(None, [method, *common[method], said[:-1]]))
         gain, millions = rows["delta_m"], rows["trainable"] / 1e6
-        reach = [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
         marker, color = looks[method]
         axes.errorbar(
-            millions, gain, yerr=reach, label=legend, color=color, marker=marker, ls="-" if varied == 1 else "", ms=8,
-            lw=1.2, elinewidth=1, capsize=3,
+            millions, gain, yerr=_reach(rows), label=legend, color=color, marker=marker, ls="-" if varied == 1 else "",
+            ms=8, lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        labels += zip((", ".join(words).removeprefix(said) for words in given), millions, gain, strict=True)
+        plain = "default" if sum(row.split("@")[0] == method for row in table.index) > 1 else ""
+        labels += zip((", ".join(words).removeprefix(said) or plain for words in given), millions, gain, strict=True)
     _label(axes, labels)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
+
+
+def gains(table: pd.DataFrame, baseline: str) -> "Figure":
+    """Δm row by row, the best one first, with intervals: for rows that differ in more than in how much they train.
+
+    Args:
+        table: as for ``pareto``, without ``trainable``.
+        baseline: the row that Δm is relative to.
+    """
+    from matplotlib.figure import Figure
+
+    rows = table.sort_values("delta_m", kind="stable")
+    axes = Figure(figsize=(9, 1 + 0.34 * len(rows)), layout="constrained").subplots()
+    axes.axvline(0, color="#888888", lw=1, ls="--", zorder=0)
+    axes.errorbar(
+        rows["delta_m"], range(len(rows)), xerr=_reach(rows), color=COLORS[0], marker="o", ls="", ms=8, capsize=3
+    )
+    axes.set_yticks(range(len(rows)), rows.index, family="monospace", fontsize=_points(0.9))
+    axes.set(xlabel=f"Δm over {baseline}, %", ylim=(-0.7, len(rows) - 0.3))
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes.figure
+
+
+def _reach(rows: pd.DataFrame) -> list[pd.Series]:
+    """How far an interval goes down and up from its Δm."""
+    gain = rows["delta_m"]
+    return [(gain - rows["delta_m low"]).clip(lower=0), (rows["delta_m high"] - gain).clip(lower=0)]
 
 
 def _family(row: str) -> str:
@@ -85,7 +113,7 @@ def published(axes: "Axes | None" = None) -> "Figure":
     axes = _axes("Δm over single-task models, %", axes)
     for verified, look in ((True, {"color": COLORS[0]}), (False, {"facecolor": "white", "edgecolor": COLORS[0]})):
         points = [point for point in PUBLISHED_GAINS if point.verified == verified]
-        label = "as printed" if verified else "not held against the print"
+        label = "as printed" if verified else "not checked against the paper"
         axes.scatter([p.trainable for p in points], [p.delta_m for p in points], s=45, zorder=3, label=label, **look)
     axes.set_xlim(1.5, 200)
     if own:

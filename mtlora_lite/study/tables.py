@@ -1,8 +1,8 @@
 """What a comparison leaves: its numbers as JSON and CSV, a page to read, and its figures.
 
 ``report.md`` shows it all and says the command that makes it again; ``table.csv`` and ``table.json`` hold a row per
-row, ``better.csv`` row against row. ``pareto.png`` is what a row gains over what it trains; ``published.png`` the same
-of what has been printed about PASCAL-Context.
+row, ``better.csv`` row against row. ``gains.png`` has Δm row by row; ``pareto.png`` is what a row gains over what it
+trains; ``published.png`` the same of what has been printed about PASCAL-Context.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from mtlora_lite.paths import command
 from mtlora_lite.printing import markdown_table
 from mtlora_lite.records import write_atomically, write_json
 from mtlora_lite.study.cost import device_name
-from mtlora_lite.study.figures import pareto, published
+from mtlora_lite.study.figures import gains, pareto, published
 from mtlora_lite.study.settings import CompareConfig
 from mtlora_lite.tasks import TASKS
 from mtlora_lite.viz import save_png
@@ -52,7 +52,9 @@ def write_results(results: Results, config: CompareConfig) -> None:
     write_json(config.out / f"{TABLE}.json", record)
     write_csv(table, config.out / f"{TABLE}.csv")
     write_csv(results.better, config.out / BETTER)
-    figures = {"pareto": pareto(table, config.baseline), "published": published()}
+    figures = {
+        "gains": gains(table, config.baseline), "pareto": pareto(table, config.baseline), "published": published(),
+    }  # fmt: skip
     for name, figure in figures.items():
         save_png(figure, config.out / f"{name}.png", dpi=130)
     text = "\n\n".join(_page(results, config)) + "\n"
@@ -158,6 +160,7 @@ def _page(results: Results, config: CompareConfig) -> Iterable[str]:
         "memory of the largest."
     )
     yield markdown_table(header, rows)
+    yield "![Δm, row by row](gains.png)"
     yield "![Δm over trained parameters](pareto.png)"
     rates = ", ".join(f"{lr:g}" for lr in config.lrs)
     yield f"## Learning rates\n\nChosen on the split {config.tune_split}, once per method, out of {rates}."
@@ -166,4 +169,7 @@ def _page(results: Results, config: CompareConfig) -> Iterable[str]:
     names = list(results.better.index)
     shares = [[name, *(f"{value:.2f}" for value in results.better.loc[name])] for name in names]
     yield markdown_table(["", *names], shares)
-    yield "## Published\n\n![Published points of PASCAL-Context](published.png)"
+    yield (
+        "## Published\n\nFor comparison: what papers print for PASCAL-Context with a Swin-T: other images, another "
+        "backbone.\n\n![Published points of PASCAL-Context](published.png)"
+    )

@@ -91,7 +91,8 @@ def gallery() -> dict[str, bytes]:
 
 def comparisons(page: str) -> list[str]:
     """The comparisons that are kept and have this page: ``README``, what came out, or ``report``, the numbers."""
-    return sorted(path.parent.name for path in (ROOT / "data/results").glob(f"*/{page}.md"))
+    results = ROOT / "data/results"
+    return sorted(str(path.parent.relative_to(results)) for path in results.glob(f"*/**/{page}.md"))
 
 
 # --------------------------------------------------------------------------------------------------------- commands
