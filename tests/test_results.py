@@ -52,11 +52,16 @@ def test_results_were_made_by_the_script_as_it_stands(name, commands, monkeypatc
 
 
 def quoted(page):
-    """(folder, row, Δm) of every cell of a table that quotes one: | `row` | ... | +1.2 [+0.3, +2.1] | ... |."""
+    """(folder, row, Δm) of every cell of a table that quotes one: | `row` | ... | +1.2 [+0.3, +2.1] | ... |.
+
+    Its folder is the page's, one that a comment names, or that of a part whose report is linked in the same line.
+    """
     folder = page.parent.name
     for line in page.read_text().splitlines():
         if line.startswith("<!-- from "):
             folder = line.split()[2]
+        if part := re.search(r"\((\w+)/report\.md\)", line):
+            folder = f"{page.parent.name}/{part[1]}"
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) > 3 and (row := re.fullmatch("`(.+)`", cells[1])):
             for cell in cells[2:]:

@@ -45,9 +45,9 @@ study combine "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
 study task_rank "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
     decoders_only mtlora@rank=16 mtlora@rank=16@task_rank={0,2@task_scale=5.66,16@task_scale=2}
 
-# Only shared (task_rank=0), only private (rank=0), or both.
+# Only shared (task_rank=0), only private (rank=0), both, or neither: what is trained beside them.
 study shared_private "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
-    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={4,16@task_scale=2}
+    decoders_only mtlora@rank=16 mtlora@rank=16@task_rank=0 mtlora@rank=0@task_rank={0,4,16@task_scale=2}
 
 # Whether a task that is hard to hear beside the others does better when it is louder (see why/README.md).
 study loss_weights "${four[@]}" "${small[@]}" --baseline decoders_only --methods \
