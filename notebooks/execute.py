@@ -3,8 +3,8 @@
 Outputs are written without what differs from run to run: times, versions of Python, and the state of widgets.
 """
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 import nbformat
@@ -35,7 +35,19 @@ def execute(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-if __name__ == "__main__":
-    for path in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
+def main() -> None:
+    """Execute the notebooks that are named, or all."""
+    notebooks = sorted(FOLDER.glob("*.ipynb"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", nargs="*", type=Path, default=notebooks, help="a file; without any, all of them")
+    paths = parser.parse_args().notebook
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        there = ", ".join(path.name for path in notebooks)
+        parser.error(f"There is no file {', '.join(missing)}. In {FOLDER} there are: {there}.")
+    for path in paths:
         print(path.name, flush=True)
         execute(path)
+
+
+if __name__ == "__main__":
+    main()
