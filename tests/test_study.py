@@ -568,15 +568,22 @@ def test_the_commands_behind_the_results_are_comparisons_that_can_be_made(tmp_pa
     stand_in.parent.mkdir()
     stand_in.write_text(FAKE)
     stand_in.chmod(0o755)
-    subprocess.run([script], check=True, env=os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"})
-    calls = [json.loads(line) for line in (tmp_path / "called.jsonl").read_text().splitlines()]
+    environment = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    called = tmp_path / "called.jsonl"
+    for wanted, expected in ((["few", "tasks/2"], 2), (["tasks"], 6)):
+        subprocess.run([script, *wanted], check=True, env=environment)
+        assert len(called.read_text().splitlines()) == expected
+        called.unlink()
+    subprocess.run([script], check=True, env=environment)
+    calls = [json.loads(line) for line in called.read_text().splitlines()]
     configs = []
     monkeypatch.setattr("mtlora_lite.study.compare", lambda config: configs.append(config))
     monkeypatch.setattr("mtlora_lite.study.format_table", lambda results, tasks: "")
     assert [main(words) for words in calls] == [0] * len(calls)
     names = ["few", "methods", "combine", "task_rank", "shared_private", "loss_weights", "groups"]
-    names += [*(f"tasks_{n}" for n in range(1, 7)), "backbones"]
-    assert {path.parent.name for path in tmp_path.glob("data/results/*/report.md")} == set(names)
+    names += [*(f"tasks/{n}" for n in range(1, 7)), "backbones"]
+    results = script.parent
+    assert {str(path.parent.relative_to(results)) for path in results.rglob("report.md")} == set(names)
     assert {config.out for config in configs} == {Path("runs/study")}
     assert len(configs) == len(names)
     assert {row.method for row in configs[1].rows} == set(METHODS)
