@@ -63,11 +63,14 @@ for count in 1 2 3 4 5 6; do
     study "tasks/$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 single_task
 done
 
-# Two backbones, four decoders (each decoder as it comes).
-rows=()
-for backbone in swin_scenes_tiny pvt_v2_scenes_tiny; do
-    for decoder in hrnet segformer aspp deconv; do
-        for method in decoders_only mtlora@rank=16; do rows+=("$method@backbone=$backbone@decoder=$decoder"); done
+# Two backbones, four decoders (each as it comes); of ASPP a run takes up to a quarter of an hour, so it has one rate.
+on() {  # DECODER ...: the rows with these decoders
+    for decoder in "$@"; do
+        for backbone in swin_scenes_tiny pvt_v2_scenes_tiny; do
+            printf "%s@backbone=$backbone@decoder=$decoder " decoders_only mtlora@rank=16
+        done
     done
-done
-study backbones "${four[@]}" --baseline "${rows[0]}" --methods "${rows[@]}"
+}
+plain="decoders_only@backbone=swin_scenes_tiny@decoder=hrnet"
+study backbones/three "${four[@]}" --baseline "$plain" --methods $(on hrnet segformer deconv)
+study backbones/aspp "${four[@]}" --lrs 5e-4 --baseline "$plain" --methods "$plain" $(on aspp)
