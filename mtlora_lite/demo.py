@@ -32,6 +32,8 @@ BASELINE_RUN = {"method": BASELINE, "options": {}, "lr": 4.5e-3}
 class DemoConfig:
     """Train MTLoRA and a decoders-only baseline on the embedded scenes, and show what came of it.
 
+    Interrupted, it goes on where it was when it is called again; one that came to its end begins anew.
+
     Attributes:
         out: folder for metrics, pictures and checkpoint.
         steps: optimiser steps of each of the two runs.

@@ -8,8 +8,7 @@ batches as training sees them; ``shares.csv``, how long each of these gradients 
 as a share of the lengths of all tasks' gradients; ``updates.csv``, size and effective rank of the updates;
 ``overlap.csv``, what the updates of two streams have in common, in what they read and in what they write, and what
 random ones of their size would; ``turned.csv``, how much of what an update reads it read before training;
-``without.csv``, what is scored without private or
-without shared updates; and ``why.png``.
+``without.csv``, what is scored without private or without shared updates; and ``why.png``.
 """
 
 import json
