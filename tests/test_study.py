@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.transforms import Bbox
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -541,10 +542,35 @@ def test_the_figure_of_gains_has_a_row_for_each_and_the_best_on_top():
     (axes,) = gains(pd.DataFrame(values, names), "full").axes
     lowest_first = ["mtlora@rank=16@combine=addition", "mtlora@rank=16", "full"]
     assert [label.get_text() for label in axes.get_yticklabels()] == lowest_first
-    (container,) = axes.containers
-    assert list(container.lines[0].get_xdata()) == [-2, 1, 3]
-    (bars,) = container.lines[2]
-    assert [list(bar[:, 0]) for bar in bars.get_segments()] == [[-3, -1.5], [0.5, 2], [3, 3]]
+    mtlora, full = axes.containers
+    assert [list(container.lines[0].get_xdata()) for container in (mtlora, full)] == [[-2, 1], [3]]
+    assert [list(container.lines[0].get_ydata()) for container in (mtlora, full)] == [[0, 1], [2]]
+    assert mtlora.lines[0].get_color() != full.lines[0].get_color()
+    (bars,) = mtlora.lines[2]
+    assert [list(bar[:, 0]) for bar in bars.get_segments()] == [[-3, -1.5], [0.5, 2]]
+
+
+@pytest.mark.parametrize("draw", [pareto, gains])
+def test_long_names_of_rows_stay_inside_the_figure(draw):
+    names = [
+        f"{method}@backbone={backbone}@decoder={decoder}"
+        for method in ("decoders_only", "mtlora@rank=16")
+        for backbone in ("swin_scenes_tiny", "pvt_v2_scenes_tiny")
+        for decoder in ("hrnet", "segformer", "aspp", "deconv")
+    ]
+    millions = [1.46, 1.78, 24.6, 0.93] * 2 + [2.04, 2.37, 25.18, 1.52] + [2.25, 2.57, 25.39, 1.72]
+    spread = {"trainable": [1e6 * value for value in millions], "delta_m": range(16)}
+    figure = draw(pd.DataFrame(spread | {"delta_m low": -1, "delta_m high": 17}, names), names[0])
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    room = figure.bbox
+    texts = [axes.xaxis.label, axes.yaxis.label, *(axes.get_yticklabels() if draw is gains else ()), *axes.texts]
+    boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_text()}
+    outside = [text for text, box in boxes.items() if Bbox.union([box, room]).bounds != room.bounds]
+    assert outside == []
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1, text
 
 
 FAKE = """#!/usr/bin/env python3

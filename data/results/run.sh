@@ -20,7 +20,7 @@ study() {  # NAME OPTION ...: compare, and keep here what is to be read; NAME st
     local name=$1
     shift
     if [[ -n $wanted && " $wanted " != *" $name "* && " $wanted " != *" ${name%%/*} "* ]]; then return; fi
-    mtlora compare --out runs/study "${terms[@]}" "$@"
+    mtlora compare --out runs/study --jobs "${JOBS:-2}" "${terms[@]}" "$@"
     mkdir -p "data/results/$name"
     cp runs/study/{report.md,table.json,table.csv,better.csv,{gains,pareto,published}.png} "data/results/$name/"
 }
@@ -63,7 +63,7 @@ for count in 1 2 3 4 5 6; do
     study "tasks/$count" --tasks "${tasks[@]:0:$count}" "${small[@]}" --methods mtlora@rank=16 single_task
 done
 
-# Two backbones, four decoders (each as it comes); of ASPP a run takes up to a quarter of an hour, so it has one rate.
+# Two backbones, four decoders, each as it comes; ASPP has 24.6 million weights, of which a step takes two seconds or so.
 on() {  # DECODER ...: the rows with these decoders
     for decoder in "$@"; do
         for backbone in swin_scenes_tiny pvt_v2_scenes_tiny; do
@@ -71,6 +71,9 @@ on() {  # DECODER ...: the rows with these decoders
         done
     done
 }
-plain="decoders_only@backbone=swin_scenes_tiny@decoder=hrnet"
-study backbones/three "${four[@]}" --baseline "$plain" --methods $(on hrnet segformer deconv)
-study backbones/aspp "${four[@]}" --lrs 5e-4 --baseline "$plain" --methods "$plain" $(on aspp)
+study backbones "${four[@]}" --baseline decoders_only@backbone=swin_scenes_tiny@decoder=hrnet --methods \
+    $(on hrnet segformer aspp deconv)
+
+# Seven times as many steps, on five times as many scenes: which differences are left when all have learnt more.
+study longer "${four[@]}" "${small[@]}" --train-count 4000 --steps 2000 --seeds 2 --methods \
+    decoders_only {lora,lora_per_task,mtlora}@rank=16 full single_task

@@ -15,10 +15,14 @@ from mtlora_lite.references import PUBLISHED_GAINS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import BboxBase
 
 # Okabe and Ito's colours, which people who see fewer colours tell apart too; and markers, for more rows than colours.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
+LONG = 30  # characters of a row's name
+BESIDE = ((7, 4), (7, -11), (-7, 4), (-7, -11), (7, 12), (-7, 12), (7, -19), (-7, -19))  # in points, from the point
 
 
 def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
@@ -28,10 +32,9 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
         table: per row ``trainable`` (numbers), ``delta_m`` and its ``low`` and ``high``, in percent.
         baseline: the row that Δm is relative to.
     """
-    axes = _axes(f"Δm over {baseline}, %")
-    methods = dict.fromkeys(row.split("@")[0] for row in table.index)
-    looks = dict(zip(methods, cycle(product(MARKERS, COLORS)), strict=False))
-    common = {method: _in_all(row for row in table.index if row.split("@")[0] == method) for method in methods}
+    axes = _axes(_over(baseline))
+    looks = _looks(table)
+    common = {method: _in_all(row for row in table.index if _method(row) == method) for method in looks}
     shown, labels = set(), []
     for family in dict.fromkeys(map(_family, table.index)):
         rows = table[[_family(row) == family for row in table.index]].sort_values("trainable")
@@ -47,15 +50,18 @@ def pareto(table: pd.DataFrame, baseline: str) -> "Figure":
             ms=8, lw=1.2, elinewidth=1, capsize=3,
         )  # fmt: skip
         shown.add(method)
-        plain = "default" if sum(row.split("@")[0] == method for row in table.index) > 1 else ""
-        labels += zip((", ".join(words).removeprefix(said) or plain for words in given), millions, gain, strict=True)
-    _label(axes, labels)
+        plain = "default" if sum(_method(row) == method for row in table.index) > 1 else ""
+        texts = (", ".join(words).removeprefix(said) or plain for words in given)
+        labels += zip((re.sub("(backbone|decoder)=", "", text) for text in texts), millions, gain, strict=True)
     axes.legend(frameon=False, fontsize=_points(0.9), loc="center left", bbox_to_anchor=(1, 0.5))
+    _label(axes, labels)  # last: the legend takes room from the axes
     return axes.figure
 
 
 def gains(table: pd.DataFrame, baseline: str) -> "Figure":
     """Δm row by row, the best one first, with intervals: for rows that differ in more than in how much they train.
+
+    Methods look as they do in ``pareto``.
 
     Args:
         table: as for ``pareto``, without ``trainable``.
@@ -66,14 +72,32 @@ def gains(table: pd.DataFrame, baseline: str) -> "Figure":
     rows = table.sort_values("delta_m", kind="stable")
     axes = Figure(figsize=(9, 1 + 0.34 * len(rows)), layout="constrained").subplots()
     axes.axvline(0, color="#888888", lw=1, ls="--", zorder=0)
-    axes.errorbar(
-        rows["delta_m"], range(len(rows)), xerr=_reach(rows), color=COLORS[0], marker="o", ls="", ms=8, capsize=3
-    )
+    for method, (marker, color) in _looks(table).items():
+        own = [_method(row) == method for row in rows.index]
+        places = [place for place, mine in enumerate(own) if mine]
+        axes.errorbar(
+            rows["delta_m"][own], places, xerr=_reach(rows[own]), color=color, marker=marker, ls="", ms=8, capsize=3
+        )
     axes.set_yticks(range(len(rows)), rows.index, family="monospace", fontsize=_points(0.9))
-    axes.set(xlabel=f"Δm over {baseline}, %", ylim=(-0.7, len(rows) - 0.3))
+    axes.set(xlabel=_over(baseline), ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return axes.figure
+
+
+def _over(baseline: str) -> str:
+    """The name of the axis, in two lines where one would be too long for it."""
+    broken = baseline.replace("@", "\n@", 1) if len(baseline) > LONG else baseline
+    return f"Δm over {broken}, %"
+
+
+def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Marker and colour of each method."""
+    return dict(zip(dict.fromkeys(map(_method, table.index)), cycle(product(MARKERS, COLORS)), strict=False))
+
+
+def _method(row: str) -> str:
+    return row.split("@")[0]
 
 
 def _reach(rows: pd.DataFrame) -> list[pd.Series]:
@@ -124,7 +148,7 @@ def published(axes: "Axes | None" = None) -> "Figure":
 
 
 def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
-    """Write (text, x, y) beside its point, where it covers no other point and no other text as far as that goes."""
+    """Write (text, x, y) beside its point, inside the axes, where it covers least of points and other texts."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -135,18 +159,27 @@ def _label(axes: "Axes", labels: Sequence[tuple[str, float, float]]) -> None:
     for text, x, y in labels:
         if not text:
             continue
-        for right, up in ((7, 4), (7, -11), (-7, 4), (-7, -11), (7, 12), (-7, 12)):
-            note = axes.annotate(
-                text, (x, y), xytext=(right, up), textcoords="offset points", fontsize=_points(0.8), color="#444444",
-                ha="left" if right > 0 else "right",
-            )  # fmt: skip
-            box = note.get_window_extent(renderer)
-            if box.x1 < axes.bbox.x1 and not any(box.overlaps(other) for other in taken):
-                break  # beside the axes there is the legend
+        notes = [_note(axes, text, (x, y), place) for place in BESIDE]
+        boxes = [note.get_window_extent(renderer) for note in notes]
+        beyond = [box.width * box.height - _common_area(box, axes.bbox) for box in boxes]
+        covered = [sum(_common_area(box, other) for other in taken) for box in boxes]
+        best = min(range(len(boxes)), key=lambda place: 10 * beyond[place] + covered[place])
+        for note in notes[:best] + notes[best + 1 :]:
             note.remove()
-        else:
-            axes.add_artist(note)
-        taken.append(box)
+        taken.append(boxes[best])
+
+
+def _note(axes: "Axes", text: str, point: tuple[float, float], place: tuple[int, int]) -> "Annotation":
+    return axes.annotate(
+        text, point, xytext=place, textcoords="offset points", fontsize=_points(0.8), color="#444444",
+        ha="left" if place[0] > 0 else "right",
+    )  # fmt: skip
+
+
+def _common_area(box: "BboxBase", other: "BboxBase") -> float:
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return max(width, 0) * max(height, 0)
 
 
 def _points(share: float) -> float:
