@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mtlora_lite.cli import main
@@ -82,22 +83,30 @@ def test_gains_without_human_parts_follow_from_the_scores():
 
 def test_the_tables_of_backbones_and_decoders_are_the_comparisons():
     rows = json.loads((RESULTS / "backbones/table.json").read_text())["rows"]
+    own = pd.read_csv(RESULTS / "backbones/own.csv", index_col="row")
     tasks = ("semseg", "human_parts", "sal", "normals")
-    gains, scores = {}, {}
+    apart, gains, scores = {}, {}, {}
     for decoder in ("hrnet", "segformer", "aspp", "deconv"):
-        gains[f"`{decoder}`"] = []
+        apart[decoder], gains[decoder] = [], []
         for backbone, label in (("swin", "Swin"), ("pvt_v2", "PVT v2")):
-            own = f"@backbone={backbone}_scenes_tiny@decoder={decoder}"
-            frozen, adapted = rows.pop(f"decoders_only{own}"), rows.pop(f"mtlora@rank=16{own}")
-            gain = delta_m({task: adapted[task] for task in tasks}, {task: frozen[task] for task in tasks})
-            gains[f"`{decoder}`"] += [GAIN.format(**frozen), GAIN.format(**adapted), f"{gain:+.1f}"]
-            scores[f"`{decoder}`", label] = [f"{frozen[task]:.1f} → {adapted[task]:.1f}" for task in tasks]
-            scores[f"`{decoder}`", label] += [f"{frozen['trainable'] / 1e6:.2f} → {adapted['trainable'] / 1e6:.2f}"]
-    assert rows == {}
-    lines = (RESULTS / "backbones/README.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
-    assert {first: others for first, *others in cells if "→" not in others[-1]} == gains
-    assert {(first, second): others for first, second, *others in cells if "→" in others[-1]} == scores
+            pair = f"@backbone={backbone}_scenes_tiny@decoder={decoder}"
+            frozen, adapted = rows[f"decoders_only{pair}"], rows[f"mtlora@rank=16{pair}"]
+            gain = own.loc[f"mtlora@rank=16{pair}"]
+            apart[decoder] += [GAIN.format(**frozen), GAIN.format(**adapted)]
+            for kind, some in (("", tasks), (" without parts", [task for task in tasks if task != "human_parts"])):
+                middle, low, high = gain[[f"{name}{kind}" for name in ("gain", "low", "high")]]
+                gains[decoder].append(f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]")
+                assert middle == pytest.approx(delta_m(*({t: row[t] for t in some} for row in (adapted, frozen))), 1e-3)
+            scores[decoder, label] = [f"{frozen[t]:.1f} → {adapted[t]:.1f} ± {adapted[f'{t} std']:.1f}" for t in tasks]
+            scores[decoder, label] += [f"{frozen['trainable'] / 1e6:.2f} → {adapted['trainable'] / 1e6:.2f}"]
+    assert len(rows) == 2 * len(scores)
+    assert len(own) == len(scores)
+    blocks = (RESULTS / "backbones/README.md").read_text().split("| decoder ")[1:]
+    tables = [[[cell.strip("` ") for cell in line.strip("|").split("|")] for line in block.splitlines()
+               if line.startswith("| `")] for block in blocks]  # fmt: skip
+    assert {first: others for first, *others in tables[0]} == apart
+    assert {first: others for first, *others in tables[1]} == gains
+    assert {(first, second): others for first, second, *others in tables[2]} == scores
 
 
 def test_the_readmes_table_of_methods_is_the_comparisons():
