@@ -30,8 +30,8 @@ def commands(tmp_path_factory):
     script.write_text((RESULTS / "run.sh").read_text())
     script.chmod(0o755)
     stand_in = folder / "mtlora"
-    files = " ".join(f"runs/study/{name}" for name in FILES)
-    stand_in.write_text(f'#!/bin/sh\nmkdir -p runs/study && touch {files}\nprintf "%s\\n" "$@" > called.txt\n')
+    files = " ".join(f'"$3"/{name}' for name in FILES)  # mtlora compare --out FOLDER ...
+    stand_in.write_text(f'#!/bin/sh\nmkdir -p "$3" && touch {files}\nprintf "%s\\n" "$@" > called.txt\n')
     stand_in.chmod(0o755)
     found = {}
     for name in FOLDERS:
@@ -79,6 +79,15 @@ def test_gains_without_human_parts_follow_from_the_scores():
     lines = [line for line in (RESULTS / "methods/README.md").read_text().splitlines() if line[:3] in ("| r", "| `")]
     header, *quotes = [[cell.strip() for cell in line.split("|")] for line in lines]
     assert {cells[1].strip("`"): cells[header.index("without parts")] for cells in quotes} == expected
+
+
+def test_what_longer_runs_are_beside_is_the_comparison_of_methods():
+    before, after = (json.loads((RESULTS / name / "table.json").read_text())["rows"] for name in ("methods", "longer"))
+    lines = [line for line in (RESULTS / "longer/README.md").read_text().splitlines() if line[:3] in ("| r", "| `")]
+    header, *quotes = [[cell.strip() for cell in line.split("|")] for line in lines]
+    place = header.index("after 300 steps")
+    found = {cells[1].strip("`"): cells[place] for cells in quotes}
+    assert found == {name: f"{before[name]['delta_m']:+.1f}" for name in after}
 
 
 def test_the_tables_of_backbones_and_decoders_are_the_comparisons():

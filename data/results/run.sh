@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The comparisons in this folder, made again or gone on with: what is there already, in runs/study/, is not done again,
+# The comparisons in this folder, made again or gone on with: what is there already, in runs/, is not done again,
 # nor what two comparisons have in common (a row's name says all that is its own, so that it is found again).
 #
 #     data/results/run.sh [NAME ...]        all of them, or those named; hours on two cores
 #
-# A run is 300 steps of 8 scenes at 128 pixels, about a minute and a half of one core; two go at a time. Decoders learn
-# ten times as much as the backbone, as in DeepLab (arXiv 1606.00915, sec. 4.1): so short a run is decided by who is
-# starved where one rate has to do for both.
+# A run is 300 steps of 8 scenes at 128 pixels, about a minute and a half of one core; two go at a time, or JOBS (on a
+# GPU with 16 cores JOBS=15: the eighty runs of backbones took seven minutes there). Decoders learn ten times as much as
+# the backbone, as in DeepLab (arXiv 1606.00915, sec. 4.1): so short a run is decided by who is starved where one rate
+# has to do for both.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,13 +17,14 @@ terms=(
 small=(--decoder-options 'channels=[16,32,64,64]' expansion=1)
 four=(--tasks semseg human_parts sal normals)
 
+runs=runs/study
 study() {  # NAME OPTION ...: compare, and keep here what is to be read; NAME stands for each NAME/PART
     local name=$1
     shift
     if [[ -n $wanted && " $wanted " != *" $name "* && " $wanted " != *" ${name%%/*} "* ]]; then return; fi
-    mtlora compare --out runs/study --jobs "${JOBS:-2}" "${terms[@]}" "$@"
+    mtlora compare --out "$runs" --jobs "${JOBS:-2}" "${terms[@]}" "$@"
     mkdir -p "data/results/$name"
-    cp runs/study/{report.md,table.json,table.csv,better.csv,{gains,pareto,published}.png} "data/results/$name/"
+    cp "$runs"/{report.md,table.json,table.csv,better.csv,{gains,pareto,published}.png} "data/results/$name/"
 }
 wanted="$*"
 
@@ -75,5 +77,6 @@ study backbones "${four[@]}" --baseline decoders_only@backbone=swin_scenes_tiny@
     $(on hrnet segformer aspp deconv)
 
 # Seven times as many steps, on five times as many scenes: which differences are left when all have learnt more.
+runs=runs/study-longer
 study longer "${four[@]}" "${small[@]}" --train-count 4000 --steps 2000 --seeds 2 --methods \
     decoders_only {lora,lora_per_task,mtlora}@rank=16 full single_task
