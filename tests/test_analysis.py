@@ -123,7 +123,8 @@ def test_overlap_of_streams_is_the_mean_over_their_layers(model, side):
                 count = RANKS[each.stream]
                 bases.append(vt[:count].t() if side == "in" else u[:, :count])
             values.append(float((bases[0].t() @ bases[1]).square().sum() / 2))
-    assert table.loc["sal", "depth"] == table.loc["depth", "sal"] == pytest.approx(np.mean(values), rel=1e-4)
+    assert table.loc["sal", "depth"] == pytest.approx(np.mean(values), rel=1e-4)
+    assert table.to_numpy() == pytest.approx(table.to_numpy().T, rel=1e-12)  # processors round the two otherwise
     with pytest.raises(ValueError, match="side is 'in'"):
         overlap(model, side="left")
 
