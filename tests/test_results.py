@@ -134,7 +134,7 @@ def test_the_readmes_table_of_methods_is_the_comparisons():
     assert {tuple(cells[1:]) for cells in lines[1:]} <= expected
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "backbones"])  # whose tables are tested below
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "backbones"])  # whose tables are tested above
 def test_gains_are_quoted_as_they_came_out(name):
     found = list(quoted(RESULTS / name / "README.md"))
     assert found
